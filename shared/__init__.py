@@ -1,0 +1,1 @@
+"""The utilities that the papers share. Subjects are imported by module (``shared.data.mnist``), never from here."""
