@@ -1,9 +1,9 @@
 """How every figure of the repository looks: one style, one palette by role, intervals over seeds, the paper's value as a mark of its own.
 
-    with style():
-        fig, ax = plt.subplots(figsize=ONE_COLUMN)
-        band(ax, steps, accuracy, "ours", role="method")     # accuracy: (seeds, steps)
-        reported(ax, 0.726)
+with style():
+    fig, ax = plt.subplots(figsize=ONE_COLUMN)
+    band(ax, steps, accuracy, "ours", role="method")     # accuracy: (seeds, steps)
+    reported(ax, 0.726)
 """
 
 from __future__ import annotations
