@@ -91,9 +91,8 @@ def main(argv: list[str] | None = None) -> int:
     checked = command(verify, "Run a record's profile on fresh seeds and hold it against the record (95 % prediction interval of each claim's mean).")
     checked.add_argument("--profile", default="cpu", help="whose record to challenge (default cpu)")
     checked.add_argument("--seeds", default="", help="the fresh range, e.g. 100:105 (default: as many as the record, from 1000 on)")
-    command(report, "Build the browsable site of all papers.", slugs=False).add_argument(
-        "--out", type=Path, default=ROOT / "site", help="folder (default site/)"
-    )
+    site = command(report, "Build the browsable site of all papers.", slugs=False)
+    site.add_argument("--out", type=Path, default=ROOT / "site", help="folder (default site/)")
     command(cite, "BibTeX of a paper and of its replication, and the replication's CITATION.cff.")
     timed = command(bench, "Time the runner ('engine') and each paper's hot loop against a plain version of the same work.")
     timed.add_argument("--repeats", type=int, default=5, help="timed repetitions of each (default 5)")

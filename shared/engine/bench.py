@@ -45,7 +45,7 @@ def bench_paper(slug: str, repeats: int) -> None:
 
 
 def timed_in_turns(ours: Callable[[], object], plain: Callable[[], object], repeats: int) -> tuple[list[float], list[float]]:
-    """Seconds of both over ``repeats`` rounds, one after the other in each round so that a slow spell of the machine hits both; a first call of each is not counted."""
+    """Seconds of both over ``repeats`` rounds, after a first call that is not counted. They take turns, so that a slow spell of the machine hits both."""
     times: tuple[list[float], list[float]] = ([], [])
     for round_number in range(repeats + 1):
         for call, kept in zip((ours, plain), times, strict=True):

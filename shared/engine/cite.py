@@ -138,3 +138,8 @@ def citation(paper: Paper, repository: str = "") -> str:
         "CITATION.cff": citation_cff(paper, repository),
     }
     return "\n\n".join(f"# {name}\n{text}" for name, text in parts.items())
+
+
+def print_citations(slugs: list[str]) -> None:
+    """The citations of these papers, for the command line."""
+    print("\n\n".join(citation(load_paper(slug), repository_url()) for slug in slugs))

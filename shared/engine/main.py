@@ -113,12 +113,11 @@ def run_paper(slug: str, argv: Sequence[str]):
     results = {} if options.force else {trial.key: result for trial in trials if (result := store.read(trial)) is not None}
     waiting = [trial for trial in trials if trial.key not in results]
 
-    changed = {name: value for name, value in settings.as_json(config).items() if value != settings.as_json(standard)[name]}
+    usual = settings.as_json(standard)
+    shown = [f"{name}={value}{' (flag)' if value != usual[name] else ''}" for name, value in settings.as_json(config).items()]
     print(f"{paper.title} ({paper.year})")
-    print(
-        f"profile {profile_name} · {device} · {len(chosen)} conditions x {len(seeds)} seeds · {len(trials)} trials: {len(results)} cached, {len(waiting)} to run"
-    )
-    print("config  " + "  ".join(f"{name}={value}{' (flag)' if name in changed else ''}" for name, value in settings.as_json(config).items()))
+    print(f"profile {profile_name} on {device}: {len(chosen)} conditions x {len(seeds)} seeds; {len(results)} trials cached, {len(waiting)} to run")
+    print(f"config  {'  '.join(shown)}")
     for reason, count in _reasons(store, waiting, options.force).items():
         print(f"  {count} to run: {reason}")
     if options.list_trials:
@@ -351,7 +350,12 @@ def save_figures(paper: Paper, record, folder: Path, formats: Sequence[str] = ("
 
     written = []
     with plt.rc_context({"svg.hashsalt": "replication", "savefig.dpi": 160}):
-        for name, figure in science(paper.slug, "figures").draw(record).items():
+        try:
+            figures = science(paper.slug, "figures").draw(record)
+        except (KeyError, ValueError, IndexError) as error:
+            wanted = f"record of profile {record.profile} with seeds {record.seeds}"
+            raise RequestError(f"papers/{paper.slug}/figures.py cannot draw this {wanted}: {type(error).__name__}: {error}; draw a complete run") from error
+        for name, figure in figures.items():
             for suffix in formats:
                 buffer = io.BytesIO()
                 figure.savefig(buffer, format=suffix, metadata={"Software": None} if suffix == "png" else {"Date": None})

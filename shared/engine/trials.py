@@ -1,7 +1,7 @@
 """Trials, their keys, and the cache that keeps what each of them returned.
 
 A trial is one condition with one seed, or, for a run that batches its seeds in one program, one condition with its whole seed batch. Its key hashes all that
-its numbers may depend on. A finished trial is one file, written to a temporary name and renamed, with a checksum in front: a killed run leaves whole files or none.
+its numbers may depend on. A finished trial is one file, checksum first, written under a temporary name and renamed: a killed run leaves whole files or none.
 """
 
 from __future__ import annotations
@@ -150,9 +150,8 @@ def write_atomically(path: Path, content: bytes) -> None:
     except OSError as error:
         if temporary is not None:
             temporary.unlink(missing_ok=True)
-        raise RequestError(
-            f"cannot write {path}: {error.strerror or error}; free the place or its permissions, or set REPRO_RUNS_DIR to a folder of your own"
-        ) from None
+        remedy = "make room or get permission there, or set REPRO_RUNS_DIR to a folder of your own"
+        raise RequestError(f"cannot write {path}: {error.strerror or error}; {remedy}") from None
 
 
 class Store:
@@ -166,14 +165,7 @@ class Store:
 
     def write(self, trial: Trial, result: Result) -> None:
         content = {
-            "identity": {
-                "config": trial.config,
-                "condition": trial.condition,
-                "seeds": trial.seeds,
-                "device": trial.device,
-                "threads": trial.threads,
-                "code": trial.code,
-            },
+            "identity": {name: getattr(trial, name) for name in ("config", "condition", "seeds", "device", "threads", "code")},
             "cost": {"wall_seconds": result.wall_seconds, "cpu_seconds": result.cpu_seconds, "peak_rss_bytes": result.peak_rss_bytes},
             "rows": [{name: _encode(value) for name, value in row.items()} for row in result.rows],
         }

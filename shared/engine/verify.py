@@ -1,4 +1,4 @@
-"""Does a fresh run agree with the committed record? The mean of every claim on new seeds must fall into the prediction interval that the record's values define."""
+"""Does a fresh run agree with the committed record? The mean of every claim on new seeds must fall into the record's prediction interval."""
 
 from __future__ import annotations
 
