@@ -1,0 +1,178 @@
+"""The decoder and the encoder: JAX against torch against transformers, and what each must not see."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+import torch
+
+from shared.lms import jax_model
+from shared.lms.config import ModelConfig, decoder, encoder, flatten, named, named_matrices, nest, parameter_count, parameter_shapes
+from shared.lms.torch_model import Transformer, unembed_with
+from shared.seeds import jax_key, numpy_rng, torch_generator
+
+DEC = decoder(width=32, layers=2, heads=4, context=24, vocab=50)
+ENC = encoder(width=32, layers=2, heads=4, context=24, vocab=50)
+compiled = {name: jax.jit(getattr(jax_model, name), static_argnames="config") for name in ("logits", "hidden_states", "last_hidden_state")}
+SHAPES = {
+    "dec": DEC,
+    "enc": ENC,
+    "grouped": dataclasses.replace(DEC, kv_heads=2, biased=("q", "k", "v"), tied=False),
+    "windowed": dataclasses.replace(DEC, windows=(0, 3)),
+    "post-norm": dataclasses.replace(ENC, post_norm=True),
+    "gelu decoder": encoder(width=32, layers=2, heads=4, context=24, vocab=50, causal=True, segments=0, head_transform=False, attention_scale=1.0),
+}
+
+
+def wide(config: ModelConfig, seed: int = 0, scale: float = 0.3) -> dict:
+    """Flat weights so large, biases and norms included, that no term of the model is negligible."""
+    rng = numpy_rng(seed, "weights")
+    return {name: (scale * rng.standard_normal(shape) + ("norm.weight" in name)).astype(np.float32) for name, shape in parameter_shapes(config).items()}
+
+
+def both(config: ModelConfig, seed: int = 0):
+    flat = wide(config, seed)
+    model = Transformer(config)
+    model.load_state_dict({name: torch.from_numpy(value) for name, value in flat.items()})
+    return nest({name: jnp.asarray(value) for name, value in flat.items()}), model.eval()
+
+
+def text(config: ModelConfig, batch: int = 3, length: int = 17):
+    rng = numpy_rng(0, "text")
+    ids = rng.integers(0, config.vocab, (batch, length))
+    mask = np.arange(length) < np.array([length, length - 5, length - 9])[:, None]
+    return ids, mask
+
+
+@pytest.mark.parametrize("name", SHAPES)
+def test_torch_and_jax_agree_on_states_and_logits(name):
+    config = SHAPES[name]
+    params, model = both(config)
+    ids, mask = text(config)
+    with torch.no_grad():
+        states = model.hidden_states(torch.from_numpy(ids), torch.from_numpy(mask)).numpy()
+        scores = model(torch.from_numpy(ids), torch.from_numpy(mask)).numpy()
+    assert states.shape == (config.layers + 1, *ids.shape, config.width)
+    np.testing.assert_allclose(compiled["hidden_states"](params, config, jnp.asarray(ids), jnp.asarray(mask))[:, mask], states[:, mask], atol=1e-4)
+    np.testing.assert_allclose(compiled["logits"](params, config, jnp.asarray(ids), jnp.asarray(mask))[mask], scores[mask], atol=1e-4)
+
+
+def test_one_sequence_is_a_batch_without_its_dimension_and_seeds_map():
+    ids, _ = text(DEC)
+    params, _ = both(DEC)
+    np.testing.assert_allclose(compiled["logits"](params, DEC, jnp.asarray(ids[0])), compiled["logits"](params, DEC, jnp.asarray(ids))[0], atol=1e-5)
+    stacked = jax.tree.map(lambda *x: jnp.stack(x), params, both(DEC, seed=1)[0])
+    mapped = jax.vmap(lambda p: compiled["logits"](p, DEC, jnp.asarray(ids)))(stacked)
+    np.testing.assert_allclose(mapped[0], compiled["logits"](params, DEC, jnp.asarray(ids)), atol=1e-5)
+
+
+@pytest.mark.parametrize("config", [DEC, ENC], ids=["dec", "enc"])
+def test_rows_of_a_batch_do_not_see_each_other(config):
+    params, _ = both(config)
+    ids, mask = map(jnp.asarray, text(config))
+    order = jnp.array([2, 0, 1])
+    np.testing.assert_allclose(compiled["logits"](params, config, ids[order], mask[order]), compiled["logits"](params, config, ids, mask)[order], atol=1e-5)
+
+
+def test_the_decoder_does_not_see_the_future_and_the_encoder_does():
+    ids, _ = text(DEC)
+    later = ids.copy()
+    later[:, 10] = (later[:, 10] + 1) % DEC.vocab
+    for config, blind in ((DEC, True), (ENC, False)):
+        params, model = both(config)
+        change = np.abs(compiled["logits"](params, config, jnp.asarray(later)) - compiled["logits"](params, config, jnp.asarray(ids)))
+        with torch.no_grad():
+            torch_change = (model(torch.from_numpy(later)) - model(torch.from_numpy(ids))).abs().numpy()
+        for moved in (change, torch_change):
+            assert (moved[:, :10].max() < 1e-5) == blind
+            assert moved[:, 10].max() > 1e-2
+
+
+@pytest.mark.parametrize("config", [DEC, ENC], ids=["dec", "enc"])
+def test_padding_changes_nothing(config):
+    params, model = both(config)
+    ids, mask = text(config)
+    other = np.where(mask, ids, 7)
+    short = ids[2:, : mask[2].sum()]
+    expected = compiled["logits"](params, config, jnp.asarray(short))[0]
+    np.testing.assert_allclose(compiled["logits"](params, config, jnp.asarray(other), jnp.asarray(mask))[2, : mask[2].sum()], expected, atol=1e-4)
+    with torch.no_grad():
+        np.testing.assert_allclose(model(torch.from_numpy(other), torch.from_numpy(mask))[2, : mask[2].sum()].numpy(), expected, atol=1e-4)
+
+
+def test_a_window_hides_what_is_further_back():
+    config = dataclasses.replace(DEC, windows=(3, 3))
+    params, _ = both(config)
+    ids, _ = text(config)
+    earlier = ids.copy()
+    earlier[:, 0] = (earlier[:, 0] + 1) % config.vocab
+    moved = np.abs(compiled["logits"](params, config, jnp.asarray(earlier)) - compiled["logits"](params, config, jnp.asarray(ids))).max(axis=(0, 2))
+    assert moved[4] > 1e-4, "two layers of window 3 reach four tokens back"
+    assert moved[5:].max() < 1e-6
+
+
+def test_logits_at_chosen_positions_are_those_of_all_positions():
+    params, model = both(DEC)
+    ids, _ = text(DEC)
+    chosen = np.array([[0, 5], [16, 2], [3, 3]])
+    every = compiled["logits"](params, DEC, jnp.asarray(ids))
+    expected = np.take_along_axis(np.asarray(every), chosen[..., None], axis=1)
+    np.testing.assert_allclose(compiled["logits"](params, DEC, jnp.asarray(ids), positions=jnp.asarray(chosen)), expected, atol=1e-5)
+    with torch.no_grad():
+        np.testing.assert_allclose(model.logits(torch.from_numpy(ids), positions=torch.from_numpy(chosen)), expected, atol=1e-4)
+
+
+def test_given_embeddings_and_tables_replace_the_model_s_own():
+    """With the learned table handed in, one copy a sequence, a model without a table is the standard one; with table and ids permuted, so are its logits."""
+    params, model = both(DEC)
+    ids, _ = text(DEC)
+    bare = {name: part for name, part in params.items() if name != "tokens"}
+    config = dataclasses.replace(DEC, vocab=0)
+    assert not any(DEC.vocab in shape for shape in parameter_shapes(config).values())
+    tables = jnp.broadcast_to(params["tokens"]["weight"], (len(ids), DEC.vocab, DEC.width))
+    own = jax.vmap(lambda table, row: table[row])
+    scores = jax_model.unembed_with(compiled["last_hidden_state"](bare, config, own(tables, jnp.asarray(ids))), tables)
+    np.testing.assert_allclose(scores, compiled["logits"](params, DEC, jnp.asarray(ids)), atol=1e-5)
+    rename = numpy_rng(0, "cipher").permutation(DEC.vocab)
+    moved = tables[:, np.argsort(rename)]
+    again = jax_model.unembed_with(compiled["last_hidden_state"](bare, config, own(moved, jnp.asarray(rename[ids]))), moved)
+    np.testing.assert_allclose(again[..., rename], scores, atol=1e-5)
+    with torch.no_grad():
+        hidden = model.last_hidden_state(model.tokens(torch.from_numpy(ids)))
+        np.testing.assert_allclose(unembed_with(hidden, torch.from_numpy(np.array(tables))), scores, atol=1e-4)
+
+
+def test_sizes_are_those_of_the_specification():
+    expected = {"dec-nano": (25e3, 41e3), "dec-xs": (0.20e6, 0.33e6), "dec-s": (0.79e6, 1.32e6), "dec-m": (37.7e6, 39.9e6), "dec-b": (85e6, 88e6)}
+    for name, (body, total) in expected.items():
+        for family in ("dec", "enc"):
+            config = named(name.replace("dec", family))
+            assert parameter_count(config, embedding=False) == pytest.approx(body, rel=0.08)
+            assert parameter_count(config) == pytest.approx(total, rel=0.05)
+    assert named("dec-m").ffn == 1368 and named("dec-b").ffn == 2048
+    assert named("dec-s-py").vocab == 2048
+    with pytest.raises(ValueError, match="no model"):
+        named("dec-xxl")
+
+
+@pytest.mark.parametrize("config", [DEC, ENC], ids=["dec", "enc"])
+def test_initial_weights_have_the_stated_spread(config):
+    params = flatten(jax.jit(jax_model.init, static_argnames="config")(jax_key(0, "init"), config))
+    model = Transformer(config, torch_generator(0, "init"))
+    for weights in (params, {name: value.detach().numpy() for name, value in model.parameters_by_name().items()}):
+        assert {name: value.shape for name, value in weights.items()} == parameter_shapes(config)
+        assert float(np.std(weights["layers.0.q.weight"])) == pytest.approx(0.02, rel=0.1)
+        assert float(np.std(weights["layers.1.down.weight"])) == pytest.approx(0.02 / 2, rel=0.1)
+        assert (np.asarray(weights["layers.1.ffn_norm.weight"]) == 1).all()
+        assert all(not np.any(value) for name, value in weights.items() if name.endswith("bias"))
+
+
+def test_categories_share_out_the_parameters():
+    for config in SHAPES.values():
+        names = [name for category in ("attention", "ffn", "norm", "embedding", "head") for name in named_matrices(config, category)]
+        assert sorted(names) == sorted(parameter_shapes(config))
+    assert named_matrices(DEC, "ffn")[:3] == [f"layers.0.{m}.weight" for m in ("gate", "up", "down")]
