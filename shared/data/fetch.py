@@ -2,7 +2,8 @@
 
 A data set is looked for in ``$REPRO_DATA_DIR/<name>/``, then in the user's cache (``$REPRO_CACHE_DIR``, or the cache folder of the platform). If neither has
 it, its original files are downloaded from their home, checked, and packed into the cache. ``REPRO_OFFLINE=1`` forbids the last step. Whatever is read is
-checked first: files of ``$REPRO_DATA_DIR`` against the sha256 in the registry, packed files against the sha256 noted in ``packed.json`` when they were packed.
+checked first: files of ``$REPRO_DATA_DIR`` against the sha256 in the registry, packed files against the sha256 noted in ``packed.json`` when they were packed. A server
+that is silent for ``REPRO_TIMEOUT_SECONDS`` (30) is given up.
 
     found = obtain(DATASET)
     np.load(found.folder / "mnist_train.npz")
@@ -18,6 +19,7 @@ import os
 import shutil
 import sys
 import tempfile
+import warnings
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -79,36 +81,50 @@ class Found:
     """``mirror``: the files named in the registry; ``original``: packed here from the original download."""
 
 
+@dataclass(frozen=True)
+class Search:
+    """What a look at the places of a data set gave."""
+
+    found: Found | None
+    missing: list[str]
+    """One clause for each place, before the find, that does not have it."""
+    damaged: list[str]
+    """One clause for each file there that should be right and is not."""
+
+
 def obtain(dataset: Dataset) -> Found:
     """The folder with the data set's checked files, downloaded and packed if need be; raises `DataUnavailable`."""
-    found, problems = look(dataset)
-    if found:
-        return found
-    if not dataset.originals:
-        raise unavailable(dataset, [*problems, "it has no download that a program may make"])
+    search = look(dataset)
+    if search.damaged:
+        warnings.warn(f"{dataset.name}: {'; '.join(search.damaged)}", stacklevel=2)
+    if search.found:
+        return search.found
+    if not dataset.originals or (offline() and not placed_by_user(dataset)):
+        raise unavailable(dataset, search.missing + search.damaged)
     cache = cache_folder()
     try:
         cache.mkdir(parents=True, exist_ok=True)
         with locked(cache / f"{dataset.name}.lock"):
-            found, problems = look(dataset)  # another process may have packed it meanwhile
-            return found or download(dataset, cache, problems)
+            search = look(dataset)  # another process may have packed it meanwhile
+            return search.found or download(dataset, cache, search.missing + search.damaged)
     except OSError as error:
-        raise unavailable(dataset, [*problems, f"the cache folder {cache} cannot be written ({error}): name another one in REPRO_CACHE_DIR"]) from error
+        trouble = f"the cache folder {cache} cannot be written ({error}): name another one in REPRO_CACHE_DIR"
+        raise unavailable(dataset, [*search.missing, *search.damaged, trouble]) from error
 
 
-def look(dataset: Dataset) -> tuple[Found | None, list[str]]:
-    """The data set if it is on this machine, and what was wrong at the places that come before it. Touches no network."""
-    problems = []
+def look(dataset: Dataset) -> Search:
+    """Search this machine for the data set. Touches no network."""
+    missing, damaged = [], []
     for folder in folders(dataset):
-        if not folder.is_dir():
-            problems.append(f"{folder} does not exist")
-            continue
         source, checksums = contents(dataset, folder)
-        wrong = [problem for file, sha256 in checksums.items() if (problem := damage(folder / file, sha256))]
-        if checksums and not wrong:
-            return Found(folder, source), problems
-        problems += wrong or [f"{folder} holds no complete copy"]
-    return None, problems
+        absent = [file for file in checksums if not (folder / file).exists()]
+        wrong = [problem for file, sha256 in checksums.items() if file not in absent and (problem := damage(folder / file, sha256))]
+        if checksums and not absent and not wrong:
+            return Search(Found(folder, source), missing, damaged)
+        damaged += wrong
+        if absent or not checksums:
+            missing.append(f"{folder} lacks {', '.join(absent) or 'a usable copy'}" if folder.exists() else f"{folder} does not exist")
+    return Search(None, missing, damaged)
 
 
 def folders(dataset: Dataset) -> list[Path]:
@@ -125,6 +141,16 @@ def cache_folder() -> Path:
     import pooch
 
     return Path(pooch.os_cache("replication"))
+
+
+def originals_folder(dataset: Dataset) -> Path:
+    """Where original files are kept until they are packed, and where a user without a network may put them."""
+    return cache_folder() / f"{dataset.name}.original"
+
+
+def placed_by_user(dataset: Dataset) -> set[str]:
+    """The original files that are there already."""
+    return {original.file for original in dataset.originals if (originals_folder(dataset) / original.file).exists()}
 
 
 def contents(dataset: Dataset, folder: Path) -> tuple[str, dict[str, str]]:
@@ -153,36 +179,44 @@ def damage(path: Path, sha256: str) -> str:
 @lru_cache(maxsize=256)
 def file_sha256(path: Path, size: int, mtime_ns: int) -> str:
     """The file's sha256, computed once per process for one state (size, time of change) of the file."""
+    return sha256_of(path)
+
+
+def sha256_of(path: Path) -> str:
     with open(path, "rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def download(dataset: Dataset, cache: Path, problems: list[str]) -> Found:
-    """Fetch the original files, pack them, and let the packed folder appear in the cache by one rename."""
-    originals = cache / f"{dataset.name}.original"
-    placed_by_user = {path.name for path in originals.glob("*")}
+    """Fetch the original files, pack them, and let the packed folder appear in the cache by one rename. Called with the lock held."""
+    originals = originals_folder(dataset)
+    to_keep = placed_by_user(dataset)
+    if not offline():
+        print(f"{dataset.name}: {'; '.join(problems)}; fetching it from {dataset.home}", file=sys.stderr)
     paths = {original.file: retrieve(dataset, original, originals, problems) for original in dataset.originals}
     final = cache / dataset.name
+    if fcntl:
+        for left_by_killed_process in cache.glob(f"{dataset.name}.*.partial"):
+            shutil.rmtree(left_by_killed_process, ignore_errors=True)
     with tempfile.TemporaryDirectory(dir=cache, prefix=f"{dataset.name}.", suffix=".partial", ignore_cleanup_errors=True) as scratch:
         folder = Path(scratch) / "packed"
         folder.mkdir()
         dataset.pack(paths, folder)
         write_note(dataset, folder)
         if final.exists():
-            print(f"{dataset.name}: replacing the copy in the cache ({'; '.join(problems)})", file=sys.stderr)
             os.replace(final, Path(scratch) / "replaced")
         os.replace(folder, final)
-    for original in dataset.originals:
-        if original.file not in placed_by_user:
-            (originals / original.file).unlink(missing_ok=True)
-    if not placed_by_user:
-        shutil.rmtree(originals, ignore_errors=True)
+    for path in originals.iterdir():
+        if path.name not in to_keep:
+            path.unlink()
+    if not to_keep:
+        originals.rmdir()
     return Found(final, "original")
 
 
 def write_note(dataset: Dataset, folder: Path) -> None:
     """Note beside the packed files what they were made from and their sha256; written last."""
-    files = {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in sorted(folder.iterdir())}
+    files = {path.name: sha256_of(path) for path in sorted(folder.iterdir())}
     note = {"layout": dataset.layout, "originals": [original.checksum for original in dataset.originals], "files": files}
     (folder / PACKED_NOTE).write_text(json.dumps(note, indent=1) + "\n")
 
@@ -194,15 +228,18 @@ def retrieve(dataset: Dataset, original: Original, folder: Path, problems: list[
 
     path = folder / original.file
     algorithm, _, checksum = original.checksum.partition(":")
-    if path.is_file() and pooch.file_hash(str(path), alg=algorithm) == checksum:
-        return path
+    if path.is_file():
+        if pooch.file_hash(str(path), alg=algorithm) == checksum:
+            return path
+        problems = [*problems, f"{path} has a wrong checksum (not {original.checksum})"]
     if offline():
-        raise unavailable(dataset, [*problems, "REPRO_OFFLINE forbids downloading it"])
+        raise unavailable(dataset, problems)
     timeout_seconds = float(os.environ.get("REPRO_TIMEOUT_SECONDS", "30"))
     failures = []
     for url in original.urls:
         try:
-            downloader = pooch.HTTPDownloader(timeout=timeout_seconds, progressbar=sys.stderr.isatty())
+            timeout = (min(timeout_seconds, 10), timeout_seconds)  # to connect; for a silence afterwards
+            downloader = pooch.HTTPDownloader(timeout=timeout, progressbar=sys.stderr.isatty())
             return Path(pooch.retrieve(url, original.checksum, fname=original.file, path=folder, downloader=downloader))
         except (requests.RequestException, ValueError) as error:  # pooch raises ValueError for a wrong checksum
             failures.append(f"downloading {url} failed: {reason(error, timeout_seconds)}")
@@ -215,8 +252,10 @@ def reason(error: Exception, timeout_seconds: float) -> str:
 
     if isinstance(error, requests.HTTPError):
         return f"the server answered {error.response.status_code} {error.response.reason}"
-    if isinstance(error, requests.Timeout):
+    if isinstance(error, requests.Timeout) or "timed out" in str(error):  # a silence in mid-file comes as a plain ConnectionError
         return f"the server was silent for {timeout_seconds:g} seconds"
+    if isinstance(error, requests.exceptions.SSLError):
+        return "the server's certificate was refused"
     if isinstance(error, requests.exceptions.ChunkedEncodingError):
         return "the connection was cut before the end of the file"
     if isinstance(error, requests.ConnectionError):
@@ -229,13 +268,14 @@ def reason(error: Exception, timeout_seconds: float) -> str:
 def unavailable(dataset: Dataset, problems: list[str]) -> DataUnavailable:
     """The error that tells the user what is missing, where it comes from and what to do."""
     mirror = os.environ.get("REPRO_DATA_DIR")
-    text = f"Data set {dataset.name} ({dataset.title}) is not available: {'; '.join(problems)}. "
+    forbidden = ["REPRO_OFFLINE forbids downloading it"] if offline() and dataset.originals else []
+    text = f"Data set {dataset.name} ({dataset.title}) is not available: {'; '.join([*problems, *forbidden])}. "
     if dataset.originals:
-        urls = ", ".join(original.urls[0] for original in dataset.originals)
-        text += f"It comes from {urls} (home: {dataset.home}). Either allow the download (REPRO_OFFLINE unset, network on), or put what these URLs give into "
-        text += f"{cache_folder() / (dataset.name + '.original')}"
+        text += f"It comes from {', '.join(original.urls[0] for original in dataset.originals)}, described at {dataset.home}. "
+        text += "Unset REPRO_OFFLINE to download it" if offline() else "Try again when the server can be reached"
+        text += f", or put what can be had there into {originals_folder(dataset)}"
     else:
-        text += f"Its home is {dataset.home}. Get it from there"
+        text += f"Its home is {dataset.home}, from where a program may not download it: get it there"
     if dataset.mirror:
         place = Path(mirror).expanduser() / dataset.name if mirror else f"<folder>/{dataset.name} and set REPRO_DATA_DIR=<folder>"
         text += f", or put {', '.join(dataset.mirror)} of a packed copy into {place}"
