@@ -2,8 +2,8 @@
 
 A data set is looked for in ``$REPRO_DATA_DIR/<name>/``, then in the user's cache (``$REPRO_CACHE_DIR``, or the cache folder of the platform). If neither has
 it, its original files are downloaded from their home, checked, and packed into the cache. ``REPRO_OFFLINE=1`` forbids the last step. Whatever is read is
-checked first: files of ``$REPRO_DATA_DIR`` against the sha256 in the registry, packed files against the sha256 noted in ``packed.json`` when they were packed. A server
-that is silent for ``REPRO_TIMEOUT_SECONDS`` (30) is given up.
+checked first: files of ``$REPRO_DATA_DIR`` against the sha256 in the registry, packed files against the sha256 noted in ``packed.json`` when they were packed.
+A server that is silent for ``REPRO_TIMEOUT_SECONDS`` (30) is given up.
 
     found = obtain(DATASET)
     np.load(found.folder / "mnist_train.npz")
