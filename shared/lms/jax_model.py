@@ -19,6 +19,7 @@ from collections.abc import Callable, Mapping
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
 
 from shared.lms.config import ModelConfig, nest, parameter_shapes
@@ -28,16 +29,19 @@ NONE: Injections = {}
 
 
 def init(key: PRNGKeyArray, config: ModelConfig) -> dict:
-    """Normal(0, 0.02) matrices, output projections (o, down) divided by sqrt(2 layers), norms 1, biases 0. Each parameter has a key of its own."""
-    flat = {}
-    for name, shape in parameter_shapes(config).items():
-        if name.endswith("bias"):
-            flat[name] = jnp.zeros(shape)
-        elif "norm." in name:
-            flat[name] = jnp.ones(shape)
-        else:
-            scale = 0.02 / math.sqrt(2 * config.layers) if name.endswith(("o.weight", "down.weight")) else 0.02
-            flat[name] = scale * jax.random.normal(jax.random.fold_in(key, zlib.crc32(name.encode())), shape)
+    """Normal(0, 0.02) matrices, output projections (o, down) divided by sqrt(2 layers), norms 1, biases 0.
+
+    The layers share one draw and every table has its own, so that models which differ in their tables alone start from the same layers.
+    """
+    flat = {name: jnp.zeros(shape) if name.endswith("bias") else jnp.ones(shape) for name, shape in parameter_shapes(config).items()}
+    matrices = [name for name in flat if not (name.endswith("bias") or "norm." in name)]
+    inner = [name for name in matrices if name.startswith("layers.")]
+    ends = np.cumsum([flat[name].size for name in inner])
+    drawn = dict(zip(inner, jnp.split(jax.random.normal(key, (ends[-1],)), ends[:-1]), strict=True))
+    drawn |= {name: jax.random.normal(jax.random.fold_in(key, zlib.crc32(name.encode())), flat[name].shape) for name in matrices if name not in drawn}
+    for name, values in drawn.items():
+        scale = 0.02 / math.sqrt(2 * config.layers) if name.endswith(("o.weight", "down.weight")) else 0.02
+        flat[name] = scale * values.reshape(flat[name].shape)
     return nest(flat)
 
 
