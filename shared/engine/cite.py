@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import json
 import re
+import tomllib
 import unicodedata
 
-from shared.engine.registry import Paper
+from shared.engine.registry import ROOT, Paper, load_paper
 
 PUBLISHERS = "The contributors"
 # BibTeX counts braces even behind a backslash, so they are named and not escaped.
@@ -29,6 +30,12 @@ def links(paper: Paper) -> dict[str, str]:
         "official code": paper.code.url,
     }
     return {name: url for name, url in found.items() if url}
+
+
+def repository_url() -> str:
+    """The address of this repository, when pyproject.toml gives one under project.urls.repository."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    return {name.lower(): url for name, url in project.get("urls", {}).items()}.get("repository", "")
 
 
 def _split(name: str) -> tuple[str, str]:
