@@ -21,14 +21,14 @@ import sys
 import tempfile
 import warnings
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
 
 try:
     import fcntl
-except ImportError:  # Windows: nothing is lost but a duplicate download, since a packed folder appears by one rename
+except ImportError:  # Windows
     fcntl = None
 
 PACKED_NOTE = "packed.json"
@@ -104,9 +104,14 @@ def obtain(dataset: Dataset) -> Found:
     cache = cache_folder()
     try:
         cache.mkdir(parents=True, exist_ok=True)
-        with locked(cache / f"{dataset.name}.lock"):
+        with locked(cache / f"{dataset.name}.lock") as alone:
             search = look(dataset)  # another process may have packed it meanwhile
-            return search.found or download(dataset, cache, search.missing + search.damaged)
+            if search.found:
+                return search.found
+            if alone:
+                for left_by_killed_process in cache.glob(f"{dataset.name}.*.partial"):
+                    shutil.rmtree(left_by_killed_process, ignore_errors=True)
+            return download(dataset, cache, search.missing + search.damaged)
     except OSError as error:
         trouble = f"the cache folder {cache} cannot be written ({error}): name another one in REPRO_CACHE_DIR"
         raise unavailable(dataset, [*search.missing, *search.damaged, trouble]) from error
@@ -144,12 +149,12 @@ def cache_folder() -> Path:
 
 
 def originals_folder(dataset: Dataset) -> Path:
-    """Where original files are kept until they are packed, and where a user without a network may put them."""
+    """Where a user without a network may put the original files."""
     return cache_folder() / f"{dataset.name}.original"
 
 
 def placed_by_user(dataset: Dataset) -> set[str]:
-    """The original files that are there already."""
+    """The original files that were put there."""
     return {original.file for original in dataset.originals if (originals_folder(dataset) / original.file).exists()}
 
 
@@ -188,29 +193,21 @@ def sha256_of(path: Path) -> str:
 
 
 def download(dataset: Dataset, cache: Path, problems: list[str]) -> Found:
-    """Fetch the original files, pack them, and let the packed folder appear in the cache by one rename. Called with the lock held."""
-    originals = originals_folder(dataset)
-    to_keep = placed_by_user(dataset)
-    if not offline():
-        print(f"{dataset.name}: {'; '.join(problems)}; fetching it from {dataset.home}", file=sys.stderr)
-    paths = {original.file: retrieve(dataset, original, originals, problems) for original in dataset.originals}
+    """Fetch the original files, pack them, and let the packed folder appear in the cache by one rename."""
     final = cache / dataset.name
-    if fcntl:
-        for left_by_killed_process in cache.glob(f"{dataset.name}.*.partial"):
-            shutil.rmtree(left_by_killed_process, ignore_errors=True)
     with tempfile.TemporaryDirectory(dir=cache, prefix=f"{dataset.name}.", suffix=".partial", ignore_cleanup_errors=True) as scratch:
         folder = Path(scratch) / "packed"
         folder.mkdir()
-        dataset.pack(paths, folder)
+        dataset.pack({original.file: retrieve(dataset, original, Path(scratch), problems) for original in dataset.originals}, folder)
         write_note(dataset, folder)
-        if final.exists():
+        try:
+            os.replace(folder, final)
+        except OSError:  # a folder is there: damaged, or packed meanwhile by a process that could not be locked out
+            winner = look(dataset).found
+            if winner:
+                return winner
             os.replace(final, Path(scratch) / "replaced")
-        os.replace(folder, final)
-    for path in originals.iterdir():
-        if path.name not in to_keep:
-            path.unlink()
-    if not to_keep:
-        originals.rmdir()
+            os.replace(folder, final)
     return Found(final, "original")
 
 
@@ -222,11 +219,11 @@ def write_note(dataset: Dataset, folder: Path) -> None:
 
 
 def retrieve(dataset: Dataset, original: Original, folder: Path, problems: list[str]) -> Path:
-    """One original file: the checked one already in ``folder``, else downloaded there."""
+    """One original file, checked: the one that the user put in its place, else downloaded into ``folder``."""
     import pooch
     import requests
 
-    path = folder / original.file
+    path = originals_folder(dataset) / original.file
     algorithm, _, checksum = original.checksum.partition(":")
     if path.is_file():
         if pooch.file_hash(str(path), alg=algorithm) == checksum:
@@ -234,6 +231,8 @@ def retrieve(dataset: Dataset, original: Original, folder: Path, problems: list[
         problems = [*problems, f"{path} has a wrong checksum (not {original.checksum})"]
     if offline():
         raise unavailable(dataset, problems)
+    print(f"{dataset.name}: {'; '.join(problems)}; fetching {original.urls[0]}", file=sys.stderr)
+    pooch.get_logger().setLevel("WARNING")  # it would say so again
     timeout_seconds = float(os.environ.get("REPRO_TIMEOUT_SECONDS", "30"))
     failures = []
     for url in original.urls:
@@ -288,9 +287,15 @@ def offline() -> bool:
 
 
 @contextmanager
-def locked(path: Path) -> Iterator[None]:
-    """Hold the lock file ``path``, so that of several processes one downloads and the others wait for it. A killed process lets go of it."""
+def locked(path: Path) -> Iterator[bool]:
+    """Hold the lock file ``path``, so that of several processes one downloads and the others wait for it; a killed process lets go of it.
+
+    Gives False where files cannot be locked (Windows, some network drives). Nothing is lost there but a second download.
+    """
+    alone = False
     with open(path, "w") as file:
         if fcntl:
-            fcntl.flock(file, fcntl.LOCK_EX)
-        yield
+            with suppress(OSError):
+                fcntl.flock(file, fcntl.LOCK_EX)
+                alone = True
+        yield alone
