@@ -1,0 +1,86 @@
+"""From recorded trials to the claims' metrics, one value per seed."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+
+from shared.engine import NotRun, claim
+
+SLOPE_DIMENSIONS = (50, 100, 200, 400)
+CONVERGED = 0.25
+"""A classifier counts as converged when this share of its total fall in error remains."""
+
+
+def slopes(trials: pd.DataFrame, metric: str) -> pd.Series:
+    """Least-squares slope of ln m* on ln n with two classes."""
+    rows = trials[(trials["experiment"] == "simulation") & (trials["K"] == 2) & trials["n"].isin(SLOPE_DIMENSIONS)]
+    if set(rows["n"]) != set(SLOPE_DIMENSIONS):
+        raise NotRun(f"the slope needs n in {SLOPE_DIMENSIONS}")
+    needed = rows.pivot(index="seed", columns="n", values=metric)
+    return needed.apply(lambda m: np.polyfit(np.log(needed.columns.to_numpy(float)), np.log(m.to_numpy(float)), 1)[0], axis=1)
+
+
+@claim("nb-sample-complexity-log")
+def naive_bayes_slope(trials: pd.DataFrame) -> pd.Series:
+    return slopes(trials, "m_nb")
+
+
+@claim("lr-sample-complexity-linear")
+def logistic_regression_slope(trials: pd.DataFrame) -> pd.Series:
+    return slopes(trials, "m_lr")
+
+
+@claim("multiclass-gap")
+def multiclass_gap(trials: pd.DataFrame) -> pd.Series:
+    """ln(m*_LR / m*_NB) at the largest n minus the same at the smallest, K = 5."""
+    rows = trials[(trials["experiment"] == "simulation") & (trials["K"] == 5)]
+    if rows["n"].nunique() < 2:
+        raise NotRun("the simulation with K = 5 needs two dimensions at least")
+    log_ratio = rows.assign(log_ratio=np.log(rows["m_lr"] / rows["m_nb"])).pivot(index="seed", columns="n", values="log_ratio")
+    return log_ratio[log_ratio.columns.max()] - log_ratio[log_ratio.columns.min()]
+
+
+def feature_rows(trials: pd.DataFrame, pretraining: str | None = None) -> pd.DataFrame:
+    """The rows on frozen features; NotRun when there are none."""
+    rows = trials[trials["experiment"] == "features"]
+    if pretraining is not None and not rows.empty:
+        rows = rows[rows["pretraining"] == pretraining]
+    if rows.empty:
+        raise NotRun("no frozen features: the data set could not be had (the failed trials say where it is looked for), or the run left them out")
+    return rows
+
+
+def per_row(rows: pd.DataFrame, value) -> pd.Series:
+    """``value(m, error_nb, error_lr)`` of every row, averaged over the encoders of a seed."""
+    values = [value(*(np.asarray(row[name], float) for name in ("m", "error_nb", "error_lr"))) for _, row in rows.iterrows()]
+    return pd.Series(values, index=rows["seed"]).groupby(level=0).mean()
+
+
+@claim("nb-few-shot")
+def few_shot_advantage(trials: pd.DataFrame) -> pd.Series:
+    """error(LR) - error(NB), mean over the two smallest m, encoder trained with labels."""
+    return per_row(feature_rows(trials, "labels"), lambda m, nb, lr: (lr - nb)[:2].mean())
+
+
+@claim("two-regimes-supervised")
+def large_sample_advantage(trials: pd.DataFrame) -> pd.Series:
+    """error(NB) - error(LR) at the largest m, encoder trained with labels."""
+    return per_row(feature_rows(trials, "labels"), lambda m, nb, lr: (nb - lr)[-1])
+
+
+@claim("nb-converges-faster")
+def convergence_advantage(trials: pd.DataFrame) -> pd.Series:
+    """ln(m_LR / m_NB), mean over the encoders."""
+    return per_row(feature_rows(trials), lambda m, nb, lr: np.log(labels_to_converge(m, lr) / labels_to_converge(m, nb)))
+
+
+def labels_to_converge(m: np.ndarray, error: np.ndarray) -> float:
+    """The first m where error(m) - error(m_max) < 1/4 (error(m_min) - error(m_max)), interpolated linearly in ln m."""
+    level = error[-1] + CONVERGED * (error[0] - error[-1])
+    below = error < level
+    if below[0] or not below.any():  # the error did not fall on the way from m_min to m_max: converged at once
+        return float(m[0])
+    i = int(below.argmax())
+    share = (error[i - 1] - level) / (error[i - 1] - error[i])
+    return float(np.exp(np.log(m[i - 1]) + share * np.log(m[i] / m[i - 1])))
