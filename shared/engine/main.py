@@ -130,7 +130,8 @@ def run_paper(slug: str, argv: Sequence[str]):
     started = time.perf_counter()
     failures = run_trials(waiting, results, store, options, jobs, environment)
     elapsed = time.perf_counter() - started
-    record = make_record(paper, functions, profile_name, trials, results, given, elapsed)
+    whole = len(results) == len(trials) and len(chosen) == len(all_conditions) and profile_name != "smoke"
+    record = make_record(paper, functions, profile_name, trials, results, whole, given, elapsed)
     path = paper.runs / f"{profile_name}.json"
     record.save(path)
     if options.tensorboard is not None:
@@ -233,13 +234,14 @@ def _ticking(bar) -> Iterator[None]:
             ticker.join()
 
 
-def make_record(paper: Paper, functions: dict[str, Callable], profile: str, trials: list, results: dict, overrides: dict[str, Any], elapsed: float):
-    """Judge the claims on what there is and gather the record."""
+def make_record(
+    paper: Paper, functions: dict[str, Callable], profile: str, trials: list, results: dict, whole: bool, overrides: dict[str, Any], elapsed: float
+):
+    """Judge the claims on what there is and gather the record. In a run that is not ``whole``, a claim that cannot be computed is not run."""
     from shared.engine.records import Record, evaluate_claims, provenance, tidy
 
     table = tidy(trials, results)
-    complete = len(results) >= len(trials) and profile != "smoke"
-    claims = evaluate_claims(paper, functions, table, profile, complete)
+    claims = evaluate_claims(paper, functions, table, profile, whole)
     return Record(paper.slug, profile, claims, table, provenance(paper, trials, results, overrides, elapsed))
 
 

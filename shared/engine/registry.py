@@ -89,7 +89,7 @@ class Paper(_Strict):
     slug: str
     title: str
     authors: list[str] = Field(min_length=1)
-    year: int = Field(ge=1900, le=2100)
+    year: int = Field(ge=1600, le=2100)
     venue: str = ""
     arxiv: str = ""
     doi: str = ""
