@@ -12,7 +12,7 @@ from shared.data.fetch import Dataset, Original
 from shared.data.retrieval import Collection, load_collection, write_collection
 
 HOST = "https://raw.githubusercontent.com/Shakiba-Alipour/Information-Retrieval-on-CISI/7a23c34602e8949d795bb1835004546e00d1d1ba/"
-FIELDS = {".T": "title", ".A": "author", ".W": "text", ".B": "bib", ".X": "links"}
+FIELDS = {".T": "title", ".A": "author", ".W": "text", ".B": "bib", ".X": "links", ".K": "keywords", ".C": "codes"}
 
 
 def load() -> Collection:

@@ -18,7 +18,22 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from shared.data import bundled, cifar10, digits, mnist, splits, stdlib_text, tinyshakespeare
+from shared.data import (
+    bundled,
+    cacm,
+    cifar10,
+    cisi,
+    cranfield,
+    digits,
+    imdb_subset,
+    mnist,
+    multi30k,
+    newsgroups20,
+    splits,
+    stdlib_text,
+    tinyshakespeare,
+    wikitext2_heldout,
+)
 from shared.data.fetch import Dataset, Original
 from shared.data.registry import all_datasets
 
@@ -217,14 +232,101 @@ def test_tinyshakespeare_is_the_same_from_both_copies(as_original, as_mirror):
     assert len(original.train) == int(0.9 * len(text))
 
 
-def test_standard_library_sources_hold_no_tests_and_always_come_in_the_same_order():
+def test_wikitext2_is_the_same_from_both_copies(as_original, as_mirror):
+    as_original(wikitext2_heldout, {"valid.txt": b" \n = Lobster <unk> = \n", "test.txt": "é\n".encode()})
+    original = wikitext2_heldout.load()
+    as_mirror(wikitext2_heldout, {"valid.txt.gz": gzip.compress(b" \n = Lobster <unk> = \n"), "test.txt.gz": gzip.compress("é\n".encode())})
+    mirror = wikitext2_heldout.load()
+    assert (original.valid, original.test) == (mirror.valid, mirror.test) == (" \n = Lobster <unk> = \n", "é\n")
+    assert original.train == mirror.train == ""
+
+
+def test_multi30k_lines_stay_aligned_over_languages(as_original):
+    captions = {"en": "A man.\x85 a hat.\nTwo dogs.\n", "de": "Ein Mann.\nZwei Hunde.\n", "fr": "Un homme.\nDeux chiens.\n"}  # \x85 is no line's end here
+    as_original(multi30k, {f"{part}.{language}.gz": gzip.compress(text.encode()) for part in multi30k.PARTS for language, text in captions.items()})
+    english, german = multi30k.load("en"), multi30k.load("de")
+    assert english.train == english.valid == english.test == ["A man.\x85 a hat.", "Two dogs."]
+    assert german.train == ["Ein Mann.", "Zwei Hunde."]
+    with pytest.raises(ValueError, match="choose one of en, de, fr"):
+        multi30k.load("cs")
+
+
+def test_newsgroups_from_the_original_archive(as_original):
+    posts = {"train/sci.space/9": b"caf\xe9\r\n", "train/alt.atheism/20": b"a20", "train/alt.atheism/100": b"a100", "test/sci.space/7": b"s7"}
+    as_original(newsgroups20, {"20news-bydate.tar.gz": tar_gz({f"20news-bydate-{name}": text for name, text in posts.items()})})
+    loaded = newsgroups20.load()
+    assert (loaded.x_train, loaded.x_test) == (["a100", "a20", "café\r\n"], ["s7"])
+    assert (loaded.y_train.tolist(), loaded.y_test.tolist(), loaded.classes) == ([0, 0, 1], [1], ("alt.atheism", "sci.space"))
+
+
+def test_imdb_subset_from_the_original_archive(as_original, monkeypatch):
+    monkeypatch.setattr(imdb_subset, "PER_CLASS", 3)
+    reviews = {
+        f"aclImdb/{part}/{label}/{i}_{9 if label == 'pos' else 2}.txt": f"{part} {label} {i}"
+        for part in ("train", "test")
+        for label in ("pos", "neg")
+        for i in range(5)
+    }
+    others = {"aclImdb/train/unsup/0_0.txt": "unlabelled", "aclImdb/train/urls_pos.txt": "http", "aclImdb/README": "read me"}
+    as_original(imdb_subset, {"aclImdb_v1.tar.gz": tar_gz({name: text.encode() for name, text in (reviews | others).items()})})
+    loaded = imdb_subset.load()
+    for part, texts, labels in (("train", loaded.x_train, loaded.y_train), ("test", loaded.x_test, loaded.y_test)):
+        assert np.bincount(labels).tolist() == [3, 3]
+        assert all(text.split()[:2] == [part, ("neg", "pos")[label]] for text, label in zip(texts, labels, strict=True))
+    chosen = {text for text in loaded.x_train if "pos" in text}
+    assert chosen == {reviews[name] for name in sorted((name for name in reviews if "train/pos" in name), key=lambda name: sha256(name.encode()))[:3]}
+
+
+# --- retrieval collections
+
+
+def test_cranfield_from_the_original_files(as_original):
+    documents = (
+        "<doc>\n<docno>1</docno>\n<title>wing in a\nslipstream .</title>\n<author>brenckman,m.</author>\n<bib>1958</bib>\n"
+        "<text>wing in a\nslipstream .\n  if a &lt; b .</text>\n</doc>\n"
+        "<doc>\n<docno>2</docno>\n<title></title>\n<author></author>\n<bib></bib>\n<text></text>\n</doc>\n"
+    )
+    queries = "<xml>\n<top>\n<num> 4</num>\n<title>\nwhat laws\nhold .\n</title>\n</top>\n</xml>\n"
+    as_original(cranfield, {"cran.all.1400.xml": documents.encode(), "cran.qry.xml": queries.encode(), "cranqrel.trec.txt": b"1 0 1 1\n1 0 2 0\n"})
+    collection = cranfield.load()
+    assert collection.documents == {"1": "wing in a\nslipstream .\n  if a < b .", "2": ""}
+    assert collection.titles == {"1": "wing in a\nslipstream .", "2": ""}
+    assert collection.queries == {"1": "what laws\nhold ."}
+    assert collection.relevant == {"1": {"1"}}  # grade 0 is not relevant
+
+
+def test_cisi_from_the_original_files(as_original):
+    documents = (
+        ".I 1\n.T\nTwo\nlines\n.A\nA, B.\n.A \nC, D.\n.W\n   First line.\nSecond.\n.X\n1\t5\t1\n.I 2\n.T \nOther\n.W\nText.\n.K \nkey words\n.X\n2\t5\t2\n"
+    )
+    queries = ".I 1\n.W\nWhat is it?\n\n.I 2\n.W\nWhy?\n"
+    as_original(cisi, {"CISI.ALL": documents.encode(), "CISI.QRY": queries.encode(), "CISI.REL": b"     1      2\t0\t0.000000\n"})
+    collection = cisi.load()
+    assert collection.documents == {"1": "First line.\nSecond.", "2": "Text."}
+    assert collection.titles == {"1": "Two lines", "2": "Other"}
+    assert collection.queries == {"1": "What is it?", "2": "Why?"}
+    assert collection.relevant == {"1": {"2"}}
+
+
+def test_cacm_from_the_original_files(as_original):
+    pages = {f"CACM-000{i}.html": f"<html>\n<pre>\n\nTitle {i}\n\nfor 1 <= m <= n\n</pre>\n</html>\n".encode() for i in (2, 1)}
+    topics = b"<DOC>\n<DOCNO> 1 </DOCNO>\n\n What articles\nexist?\n\n</DOC>\n"
+    as_original(cacm, {"cacm.tar.gz": tar_gz(pages), "topics.cacm.txt": topics, "qrels.cacm.txt": b"1 Q0 CACM-2 1\n1 Q0 CACM-0001 1\n"})
+    collection = cacm.load()
+    assert collection.documents == {"CACM-0001": "Title 1 for 1 <= m <= n", "CACM-0002": "Title 2 for 1 <= m <= n"}
+    assert collection.queries == {"1": "What articles exist?"}
+    assert collection.relevant == {"1": {"CACM-0001", "CACM-0002"}}
+
+
+# --- the standard library's text
+
+
+def test_standard_library_sources_hold_no_tests_and_come_in_the_order_of_their_paths():
     sources = stdlib_text.sources()
     assert list(sources) == sorted(sources)
     assert "argparse.py" in sources and "email/message.py" in sources
     assert not any(part in ("test", "tests", "idle_test", "site-packages") for name in sources for part in name.split("/"))
     assert 8e6 < sum(map(len, sources.values())) < 2e7
-    stdlib_text.read_sources.cache_clear()
-    assert stdlib_text.sources() == sources
 
 
 def test_every_document_lies_in_exactly_one_part():
