@@ -177,12 +177,13 @@ def test_offline_an_original_file_put_by_hand_is_packed_and_left_where_it_is(cac
     assert (cache / "toy.original" / "toy.bin").read_bytes() == CONTENT
 
 
-def test_offline_a_wrong_file_put_by_hand_is_named(cache, monkeypatch):
+def test_offline_a_wrong_file_put_by_hand_is_named_and_not_replaced(server, cache, monkeypatch):
     monkeypatch.setenv("REPRO_OFFLINE", "1")
     (cache / "toy.original").mkdir(parents=True)
     (cache / "toy.original" / "toy.bin").write_bytes(b"half")
-    with pytest.raises(DataUnavailable, match=r"toy\.bin has a wrong checksum"):
-        obtain(toy("http://127.0.0.1:9/never"))
+    with pytest.raises(DataUnavailable, match=r"toy\.bin has a wrong checksum.*REPRO_OFFLINE forbids"):
+        obtain(toy(f"{server.url}/good?wrong-by-hand"))
+    assert server.requests["/good?wrong-by-hand"] == 0
 
 
 @pytest.mark.parametrize("victim", ["toy.npz", "packed.json"])
