@@ -9,7 +9,7 @@ import unicodedata
 
 from shared.engine.registry import ROOT, Paper, load_paper
 
-PUBLISHERS = "The contributors"
+PUBLISHERS = "The maintainers of this repository"
 # BibTeX counts braces even behind a backslash, so they are named and not escaped.
 _NAMED = {"\\": "backslash", "{": "braceleft", "}": "braceright", "~": "asciitilde", "^": "asciicircum"}
 _TEX = {c: f"\\text{name}{{}}" for c, name in _NAMED.items()} | {c: "\\" + c for c in "$&%#_"}

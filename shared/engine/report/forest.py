@@ -27,11 +27,13 @@ def reported_number(text: str) -> float | None:
 
 
 def ticks(low: float, high: float) -> list[float]:
-    """Two to four round numbers inside [low, high]."""
-    rough = (high - low) / 3
-    step = 10.0 ** math.floor(math.log10(rough))
-    step *= next(factor for factor in (1, 2, 5, 10) if factor * step >= rough)
-    return [i * step for i in range(math.ceil(low / step - 1e-9), math.floor(high / step + 1e-9) + 1)]
+    """Two to five round numbers inside [low, high]."""
+    decade = math.floor(math.log10(high - low))
+    for step in (factor * 10.0**power for power in (decade, decade - 1) for factor in (5, 2, 1)):
+        inside = range(math.ceil(low / step - 1e-9), math.floor(high / step + 1e-9) + 1)
+        if len(inside) > 1:
+            break
+    return [i * step for i in inside]
 
 
 def strip(claim: Mapping[str, Any]) -> str:
@@ -64,12 +66,12 @@ def strip(claim: Mapping[str, Any]) -> str:
         at = x(paper)
         outside = "" if low <= paper <= high else f'<path class="paper" d="M{at} {MIDDLE}m{"-3-4l-5 4l5 4" if paper < low else "3-4l5 4l-5 4"}"/>'
         parts.append(f'<path class="paper" d="M{at} {MIDDLE - 6}l5 6l-5 6l-5-6z"/>{outside}')
-    parts += [f'<circle class="seed" cx="{x(value)}" cy="{MIDDLE + 9}" r="1.8"/>' for value in dots if len(dots) > 1]
+    parts += [f'<circle class="seed" cx="{x(value)}" cy="{MIDDLE + 9}" r="2.1"/>' for value in dots if len(dots) > 1]
     if len(interval) == 2:
         parts.append(f'<path class="interval" d="M{x(interval[0])} {MIDDLE}H{x(interval[1])}"/>')
     parts.append(MARKS[claim["verdict"]].format(x=x(claim["mean"]), y=MIDDLE))
     says = f"{measured(claim)}; criterion {claim['criterion']}; {claim['verdict']}"
     return (
         f'<svg class="strip v-{claim["verdict"]}" viewBox="0 0 {WIDTH} {HEIGHT}" width="{WIDTH}" height="{HEIGHT}" role="img" aria-label="{escape(says)}">'
-        f"<title>{escape(says)}</title>{''.join(parts)}</svg>"
+        f"{' '.join(parts)}</svg>"
     )

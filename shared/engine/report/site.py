@@ -30,7 +30,7 @@ SYMBOLS = dict(zip(VERDICTS, "✓✗~–", strict=True))
 READ_LAST = ("replicate.py", "claims.py", "figures.py", "bench.py")
 FRAMEWORKS = get_args(Paper.model_fields["framework"].annotation)
 
-Records = dict[str, dict[str, Any]]  # profile -> claims and provenance
+Records = dict[str, dict[str, Any]]  # profile -> claims, provenance, state
 Papers = list[tuple[Paper, Records]]
 
 
@@ -62,9 +62,9 @@ def build_site(root: Path, out: Path) -> None:
 
 
 def _records(paper: Paper) -> Records:
-    """The committed records, the cpu profile first: it is the one that stands for the paper."""
+    """The committed records and whether they are fresh, the cpu profile first: it is the one that stands for the paper."""
     names = sorted(paper.profiles, key=lambda name: name != "cpu")
-    return {name: record for name in names if (record := read_summary(paper, name))}
+    return {name: record | {"state": staleness(paper, record)} for name in names if (record := read_summary(paper, name))}
 
 
 def _write(path: Path, text: str) -> None:
@@ -98,12 +98,14 @@ def _zensical(work: Path) -> Path:
     done = subprocess.run(command, cwd=work, capture_output=True, text=True)
     if done.returncode or not (work / "site" / "index.html").is_file():
         raise RequestError(f"zensical failed:\n{done.stdout}{done.stderr}")
+    for name in ("404.html", "sitemap.xml"):  # they need to know the site's address
+        (work / "site" / name).unlink(missing_ok=True)
     return work / "site"
 
 
-def _page(title: str, *parts: str, hide: Iterable[str] = ("navigation", "toc"), searchable: bool = True) -> str:
+def _page(title: str, *parts: str, searchable: bool = True) -> str:
     """A page's source. The theme puts titles into HTML as they are, so they are escaped here."""
-    head = {"title": escape(title), "hide": list(hide), "search": {"exclude": not searchable}}
+    head = {"title": escape(title), "hide": ["navigation", "toc"], "search": {"exclude": not searchable}}
     return "---\n" + json.dumps(head) + "\n---\n\n" + "\n\n".join(part for part in parts if part) + "\n"
 
 
@@ -127,15 +129,21 @@ def _verdict(verdict: str) -> str:
 def _table(kind: str, header: Iterable[str], rows: Iterable[tuple[str, Iterable[str]]]) -> str:
     """An HTML table; a row is its attributes and its cells. Cells know their column's name, which stands beside them on a phone."""
     names = list(header)
+    head = " ".join(f"<th>{escape(name)}</th>" for name in names)
     body = ""
     for attributes, cells in rows:
-        body += f"<tr{attributes}>" + "".join(f'<td data-label="{escape(name)}">{cell}</td>' for name, cell in zip(names, cells, strict=True)) + "</tr>\n"
-    head = "".join(f"<th>{escape(name)}</th>" for name in names)
+        # Blanks between cells: the search index is the text without its tags.
+        body += f"<tr{attributes}>" + " ".join(f'<td data-label="{escape(name)}">{cell}</td>' for name, cell in zip(names, cells, strict=True)) + "</tr>\n"
     return f'<div class="report"><table class="{kind}"><thead><tr>{head}</tr></thead><tbody>\n{body}</tbody></table></div>'
 
 
 def _authors(paper: Paper) -> str:
     return escape(", ".join(paper.authors) if len(paper.authors) <= 3 else f"{paper.authors[0]} et al.")
+
+
+def _where(paper: Paper) -> str:
+    """Venue and year, the year once."""
+    return paper.venue if str(paper.year) in paper.venue else ", ".join(filter(None, [paper.venue, str(paper.year)]))
 
 
 def _unmeasured(paper: Paper) -> list[dict[str, Any]]:
@@ -176,9 +184,9 @@ def front_page(papers: Papers, description: str) -> str:
         found = counts(record)
         total = {verdict: n + found[verdict] for verdict, n in total.items()}
         made = record.get("provenance")
-        name = f"{_link(f'papers/{paper.slug}.html', paper.title)}<small>{_authors(paper)}, {escape(paper.venue or str(paper.year))}</small>"
+        name = f"{_link(f'papers/{paper.slug}.html', paper.title)} <small>{_authors(paper)}, {escape(_where(paper))}</small>"
         numbers = [f'<span class="count {_hue(verdict)}" data-count="{n}">{n}</span>' for verdict, n in found.items()]
-        origin_cells = [duration(made["wall_seconds"]), f"{staleness(paper, record)}<small>{made['date'][:10]}</small>"] if made else ["–", "none yet"]
+        origin_cells = [duration(made["wall_seconds"]), f"{record['state']}<small>{made['date'][:10]}</small>"] if made else ["–", "none yet"]
         claims = [claim for _, claim in _all_claims(paper, records)]
         rows.append((_filter_keys(paper, claims), [name, _words(paper.family), paper.framework, *numbers, *origin_cells]))
     tiles = "".join(
@@ -199,15 +207,16 @@ LEGEND = (
 )
 
 
-def _claims_table(rows: Iterable[tuple[str, str, Mapping[str, Any]]]) -> str:
-    """A forest of claims; a row is its attributes, what stands above the statement, and the claim."""
+def _claims_table(rows: Iterable[tuple[str, str, str, Mapping[str, Any]]]) -> str:
+    """A forest of claims; a row is its attributes, what stands above the statement, the profile, and the claim."""
     cells = []
-    for attributes, above, claim in rows:
+    for attributes, above, profile, claim in rows:
         reason = f"<small>{escape(claim['reason'])}</small>" if claim["reason"] else ""
-        statement = f"{above}{escape(claim['statement'])}<small>{escape(claim['source'])} · {escape(claim['metric'])}</small>"
+        statement = f"{above}{escape(claim['statement'])} <small>{escape(claim['source'])} · {escape(claim['metric'])}</small>"
         ours = f"{escape(measured(claim))}{strip(claim)}"
+        scale = f"{claim['scale']} <small>{profile}</small>"
         criterion = f"<code>{escape(claim['criterion'])}</code>"
-        cells.append((attributes, [statement, escape(claim["reported"]), ours, criterion, _verdict(claim["verdict"]) + reason, claim["scale"]]))
+        cells.append((attributes, [statement, escape(claim["reported"]), ours, criterion, _verdict(claim["verdict"]) + reason, scale]))
     return _table("claims", ["claim", "paper", "ours (95 % CI)", "criterion", "verdict", "scale"], cells)
 
 
@@ -216,8 +225,8 @@ def claims_page(papers: Papers) -> str:
     rows = []
     for paper, records in papers:
         for profile, claim in _all_claims(paper, records):
-            above = f'<span class="of">{_link(f"papers/{paper.slug}.html", paper.title)} {profile}</span>'
-            rows.append((_filter_keys(paper, [claim]), above, claim))
+            above = f'<span class="of">{_link(f"papers/{paper.slug}.html", paper.title)}</span> '
+            rows.append((_filter_keys(paper, [claim]), above, profile, claim))
     return _page("All claims", "# All claims", LEGEND, _filters("claims"), _claims_table(rows), searchable=False)
 
 
@@ -227,19 +236,16 @@ def paper_page(root: Path, paper: Paper, records: Records) -> str:
     official = f" ({escape(paper.code.licence)})" if paper.code.licence else ""
     addresses = " · ".join([_link(url, name) + official * (name == "official code") for name, url in links(paper).items()] + [code])
     facts = " · ".join([_link(f"../index.html#family={paper.family}", _words(paper.family)), paper.framework, *map(escape, paper.tags)])
-    head = (
-        f'<div class="head"><p>{escape(", ".join(paper.authors))}<br>{escape(", ".join(filter(None, [paper.venue, str(paper.year)])))}</p>'
-        f"<p>{addresses}</p><p>{facts}</p></div>"
-    )
+    head = f'<div class="head"><p>{escape(", ".join(paper.authors))}<br>\n{escape(_where(paper))}</p><p>{addresses}</p><p>{facts}</p></div>'
     parts = [head, "## Claims"]
     for profile, record in records.items() or {"": {"claims": _unmeasured(paper)}}.items():
         if profile:
             path = f"../records/{paper.slug}/{profile}.json"
-            said = f"{origin(profile, record['provenance'])}, record {staleness(paper, record)}. {cost(record['provenance'])}."
+            said = f"{origin(profile, record['provenance'])}, record {record['state']}. {cost(record['provenance'])}."
             parts.append(f'<p class="origin">{escape(said)} {_link(path, "The record")} holds every trial.</p>')
-        parts.append(_claims_table(("", "", claim) for claim in record["claims"]))
+        parts.append(_claims_table(("", "", profile, claim) for claim in record["claims"]))
     parts.append(LEGEND)
-    parts += [_figures(root, paper), _readme(root, paper), "## Running it", f"```bash\n{_commands(paper)}\n```"]
+    parts += [_figures(root, paper), _readme(root, paper), "## Commands", f"```bash\n{_commands(paper)}\n```"]
     if records:
         parts += ["## Provenance", *(_provenance(profile, record["provenance"]) for profile, record in records.items())]
     parts += ["## Citing it", f"```bibtex\n{bibtex(paper)}\n\n{bibtex_replication(paper, repository_url())}\n```"]
@@ -264,12 +270,13 @@ def _figures(root: Path, paper: Paper) -> str:
 
 
 def _readme(root: Path, paper: Paper) -> str:
-    """The folder's README without its title and its results block, its links led to where things lie on the site."""
+    """The folder's README, its links led to where things lie on the site; without what the page has already: title, results, own figures, how to cite."""
     path = paper.folder / "README.md"
     if not path.is_file():
         return ""
     text = re.sub(r"\A\s*# .*\n", "", path.read_text(encoding="utf-8"))
     text = re.sub(r"<!-- results:begin -->.*<!-- results:end -->", "", text, flags=re.DOTALL)
+    text = re.sub(r"^## How to cite\n.*?(?=^## |\Z)", "", text, flags=re.DOTALL | re.MULTILINE)
 
     def led(match: re.Match) -> str:
         picture, label, target = match.groups()
@@ -279,6 +286,8 @@ def _readme(root: Path, paper: Paper) -> str:
         if not place.exists() or not place.is_relative_to(root.resolve()):
             return label
         parts = PurePosixPath(place.relative_to(root.resolve())).parts
+        if picture and parts[:2] == ("figures", paper.slug):
+            return ""
         if parts[0] == "figures" and place.suffix == ".png":
             return f"{picture}[{label}](../{'/'.join(parts)})"
         if parts[0] == "papers" and "records" in parts and place.is_file():
@@ -327,5 +336,6 @@ def code_page(root: Path, paper: Paper) -> str:
     files += [path for path in (root / "tests" / "papers" / f"test_{paper.slug}.py", paper.folder / "paper.toml") if path.is_file()]
     fence = "~" * 12
     parts = [f"## {path.name}\n\n{fence}{path.suffix[1:].replace('py', 'python')}\n{path.read_text(encoding='utf-8').rstrip()}\n{fence}" for path in files]
-    back = f'<p class="origin">The code of {_link(f"../papers/{paper.slug}.html", paper.title)}, in reading order.</p>'
-    return _page(f"Code: {paper.title}", f"# Code: {_as_text(paper.title)}", back, *parts, hide=["navigation"], searchable=False)
+    names = " · ".join(_link(f"#{_anchor(path.name)}", path.name) for path in files)
+    top = f'<p class="origin">The code of {_link(f"../papers/{paper.slug}.html", paper.title)}, in reading order: {names}</p>'
+    return _page(f"Code: {paper.title}", f"# Code: {_as_text(paper.title)}", top, *parts, searchable=False)

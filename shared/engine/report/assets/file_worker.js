@@ -12,7 +12,8 @@ if (location.protocol === "file:") {
       document.body.append(this.frame);
     }
     postMessage(data) {
-      this.ready.then(() => this.frame.contentWindow.dispatchEvent(new MessageEvent("message", { data })));
+      const message = new MessageEvent("message", { data: structuredClone(data) }); // a worker never shares its caller's objects
+      this.ready.then(() => this.frame.contentWindow.dispatchEvent(message));
     }
     terminate() {
       removeEventListener("message", this.hear);
