@@ -8,6 +8,7 @@ from __future__ import annotations
 import importlib
 import os
 import resource
+import socket
 import sys
 import time
 import traceback
@@ -92,6 +93,17 @@ def run_local(trials: list[Trial], jobs: int) -> Iterator[tuple[Trial, Result | 
             yield trial, Failure(message, message)
 
 
+def _look_for(address: str) -> None:
+    """RequestError when nothing listens at ``[ray://]host:port``; Ray itself would go on asking for minutes."""
+    host, _, port = address.removeprefix("ray://").rpartition(":")
+    if not port.isdigit():
+        return  # "auto" and the like
+    try:
+        socket.create_connection((host.strip("[]"), int(port)), timeout=5).close()
+    except (OSError, OverflowError) as error:
+        raise RequestError(f"no Ray cluster at {address!r}: {error}; start one with `ray start --head`, or leave out --address") from None
+
+
 def run_ray(trials: list[Trial], address: str, environment: dict[str, str], gpus_per_trial: float) -> Iterator[tuple[Trial, Result | Failure]]:
     """Yield trials as they finish on a Ray cluster, to which this checkout is shipped."""
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
@@ -108,6 +120,8 @@ def run_ray(trials: list[Trial], address: str, environment: dict[str, str], gpus
     }
     started_here = not ray.is_initialized()
     if started_here:
+        if address:
+            _look_for(address)
         try:
             ray.init(
                 address=address or None, runtime_env=runtime_env, log_to_driver=False, logging_level="ERROR", include_dashboard=False if not address else None
