@@ -1,0 +1,1 @@
+"""Training loops and optimisers that more than one paper uses."""
