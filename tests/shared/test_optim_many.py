@@ -38,8 +38,8 @@ def test_states_and_metrics_equal_a_plain_loop(runs, schedule):
             if t in schedule:
                 seen.append(distance(w, own)["distance"])
             w = descend(w, t, own) if t < max(schedule) else w
-        assert last[i] == pytest.approx(w, rel=1e-5)
-        assert metrics["distance"][i] == pytest.approx(np.array(seen), rel=1e-5)
+        assert np.allclose(last[i], w, rtol=1e-5)
+        assert np.allclose(metrics["distance"][i], seen, rtol=1e-5)
 
 
 def test_a_run_in_a_batch_knows_nothing_of_the_others(runs):
