@@ -58,7 +58,7 @@ def judged(claim_id: str, criterion: str, values: list[float] | None, reported: 
     measured_twice = bool(values) and len(values) > 1
     return {
         "id": claim_id,
-        "statement": f"The {claim_id} of a < b | c_d is as said.",
+        "statement": f"The {claim_id} of a <i>b</i> | c_d is as said.",
         "source": "Table 1",
         "reported": reported,
         "metric": f"difference of {claim_id} per seed",
@@ -130,7 +130,8 @@ def repository(root: Path):
             (folder / "model.py").write_text('"""Model."""\n\nTEXT = """\n```\n~~~\n"""\n')
             (folder / "README.md").write_text(
                 f"# {title}\n\n## What the paper shows\n\nA zebra among horses; see [the model](model.py), [a plot](../../figures/{slug}/gain.png), "
-                "[gone](nowhere.py), [its neighbour](../pointer_networks/).\n\n## Findings\n\n<!-- results:begin -->\nold\n<!-- results:end -->\n"
+                "[gone](nowhere.py), [its neighbour](../pointer_networks/).\nIn two parts:\n- first\n- second\n\n"
+                "## Findings\n\n<!-- results:begin -->\nold\n<!-- results:end -->\n"
             )
             if claims[0][2] is not None:
                 made = provenance(codehash.code_hash(slug) if slug != "noisy_labels" else "0" * 16)
@@ -211,7 +212,7 @@ def test_titles_and_texts_are_escaped_everywhere(site):
         assert "<script>alert" not in text, path
         assert page.scripts == least, path
     page = "".join(found[site / "papers" / "flat_sharpness.html"].text)
-    assert HOSTILE in page and "a < b | c_d" in page
+    assert HOSTILE in page and "a <i>b</i> | c_d" in page
 
 
 def test_a_paper_page_says_it_all(site):
@@ -240,6 +241,10 @@ def test_links_of_a_readme_lead_into_the_site(site):
     links = pages(site)[site / "papers" / "noisy_labels.html"].links
     assert {"../code/noisy_labels.html#modelpy", "../figures/noisy_labels/gain.png", "pointer_networks.html"} <= set(links)
     assert not [link for link in links if "nowhere" in link]
+
+
+def test_a_list_right_below_its_paragraph_is_a_list(site):
+    assert re.search(r"In two parts:</p>\s*<ul>\s*<li>first</li>", (site / "papers" / "noisy_labels.html").read_text())
 
 
 def test_the_code_page_shows_the_files_as_they_are(site):
@@ -280,7 +285,7 @@ def test_results_block(tmp_path):
         rows = block.splitlines()
         assert rows[0] == "| claim | paper | ours (95 % CI, 3 seeds) | criterion | verdict | scale |"
         assert rows[2].startswith(
-            r"| The gain of a \< b \| c\_d is as said. (Table 1) | 72.6% vs 38.9% | 0.027 [-0.025, 0.078] | `>= 0.02` | **inconclusive** | reduced |"
+            r"| The gain of a \<i\>b\</i\> \| c\_d is as said. (Table 1) | 72.6% vs 38.9% | 0.027 [-0.025, 0.078] | `>= 0.02` | **inconclusive** | reduced |"
         )
         assert "1.2, n = 1 |" in rows[3] and "one seed gives no interval" in rows[3]
         assert rows[-1] == "3 min 5 s of trials, peak 1.4 GiB, on A CPU; cpu profile, seeds 0-2, 2026-11-20, commit 0123456789."

@@ -91,11 +91,14 @@ class Browser:
             raise RuntimeError(reply["exceptionDetails"]["exception"]["description"])
         return reply["result"].get("value")
 
-    def wait(self, expression: str, seconds: float = 10) -> None:
+    def wait(self, expression: str, seconds: float = 20) -> None:
         deadline = time.monotonic() + seconds
-        while not self.js(expression):
-            assert time.monotonic() < deadline, f"never true: {expression}"
+        while time.monotonic() < deadline:
+            with suppress(RuntimeError):  # what it asks about is not there yet, or the page is changing
+                if self.js(expression):
+                    return
             time.sleep(0.05)
+        raise AssertionError(f"never true: {expression}")
 
     def type(self, text: str) -> None:
         for letter in text:
