@@ -164,8 +164,7 @@ def paper_page(root: Path, paper: Paper, records: Records) -> str:
             said = f"{origin(profile, record['provenance'])}, record {record['state']}. {cost(record['provenance'])}."
             parts.append(f'<p class="origin">{escape(said)} {_link(path, "The record")} holds every trial.</p>')
         parts.append(_claims_table(("", "", profile, claim) for claim in record["claims"]))
-    parts.append(LEGEND)
-    parts += [_figures(root, paper), _readme(root, paper), "## Commands", f"```bash\n{_commands(paper)}\n```"]
+    parts += [LEGEND if records else "", _figures(root, paper), _readme(root, paper), "## Commands", f"```bash\n{_commands(paper)}\n```"]
     if records:
         parts += ["## Provenance", *(_provenance(profile, record["provenance"]) for profile, record in records.items())]
     parts += ["## Citing it", f"```bibtex\n{bibtex(paper)}\n\n{bibtex_replication(paper, repository_url())}\n```"]
@@ -219,6 +218,7 @@ def _readme(root: Path, paper: Paper) -> str:
         return label
 
     text = re.sub(r"(!?)\[([^\]]*)\]\(([^)\s]+)\)", led, text).strip()
+    text = text if text.startswith("## ") else f"## The replication\n\n{text}"
     # GitHub starts a list right below a paragraph, Python-Markdown wants a blank line between them.
     return re.sub(r"^((?![-*] |\d+\. )\S.*)\n(?=[-*] |\d+\. )", r"\1\n\n", text, flags=re.MULTILINE)
 

@@ -25,7 +25,7 @@ ASSETS = Path(__file__).parent / "assets"
 def build_site(root: Path, out: Path) -> None:
     """Build the site of the repository at ``root`` into ``out``, which is replaced if it holds an earlier site."""
     if importlib.util.find_spec("zensical") is None:
-        raise RequestError("the report needs zensical: pip install --group report")
+        raise RequestError("the report needs zensical: `nox -s report` brings it, or pip install --group report")
     if out.exists() and any(out.iterdir()) and not (out / "data.json").is_file():
         raise RequestError(f"{out} holds something else than an earlier report; choose another folder or empty it")
     project = tomllib.loads((root / "pyproject.toml").read_text(encoding="utf-8"))["project"]
