@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 import pandas as pd
 
 from shared.engine import NotRun, claim
 
 SLOPE_DIMENSIONS = (50, 100, 200, 400)
+PAPERS_C = 0.2
 CONVERGED = 0.25
 """A classifier counts as converged when this share of its total fall in error remains."""
 
@@ -51,28 +54,45 @@ def feature_rows(trials: pd.DataFrame, pretraining: str | None = None) -> pd.Dat
     return rows
 
 
-def per_row(rows: pd.DataFrame, value) -> pd.Series:
-    """``value(m, error_nb, error_lr)`` of every row, averaged over the encoders of a seed."""
-    values = [value(*(np.asarray(row[name], float) for name in ("m", "error_nb", "error_lr"))) for _, row in rows.iterrows()]
+def per_row(rows: pd.DataFrame, value: Callable[..., float], *columns: str) -> pd.Series:
+    """``value(*columns)`` of every row, averaged over the encoders of a seed."""
+    values = [value(*(np.asarray(row[name], float) for name in columns)) for _, row in rows.iterrows()]
     return pd.Series(values, index=rows["seed"]).groupby(level=0).mean()
 
 
 @claim("nb-few-shot")
 def few_shot_advantage(trials: pd.DataFrame) -> pd.Series:
     """error(LR) - error(NB), mean over the two smallest m, encoder trained with labels."""
-    return per_row(feature_rows(trials, "labels"), lambda m, nb, lr: (lr - nb)[:2].mean())
+    return per_row(feature_rows(trials, "labels"), lambda nb, lr: (lr - nb)[:2].mean(), "error_nb", "error_lr")
+
+
+@claim("nb-few-shot-paper-c")
+def few_shot_advantage_at_the_papers_C(trials: pd.DataFrame) -> pd.Series:
+    """The same against logistic regression at the one C that the paper uses for its supervised ResNet50."""
+
+    def advantage(nb, Cs, lr_by_C):
+        at = np.flatnonzero(np.isclose(Cs, PAPERS_C))
+        if len(at) == 0:
+            raise NotRun(f"C = {PAPERS_C} was not among the values tried")
+        return (lr_by_C[:, at[0]] - nb)[:2].mean()
+
+    return per_row(feature_rows(trials, "labels"), advantage, "error_nb", "Cs", "error_lr_by_C")
 
 
 @claim("two-regimes-supervised")
 def large_sample_advantage(trials: pd.DataFrame) -> pd.Series:
     """error(NB) - error(LR) at the largest m, encoder trained with labels."""
-    return per_row(feature_rows(trials, "labels"), lambda m, nb, lr: (nb - lr)[-1])
+    return per_row(feature_rows(trials, "labels"), lambda nb, lr: (nb - lr)[-1], "error_nb", "error_lr")
 
 
 @claim("nb-converges-faster")
 def convergence_advantage(trials: pd.DataFrame) -> pd.Series:
     """ln(m_LR / m_NB), mean over the encoders."""
-    return per_row(feature_rows(trials), lambda m, nb, lr: np.log(labels_to_converge(m, lr) / labels_to_converge(m, nb)))
+
+    def advantage(m, nb, lr):
+        return np.log(labels_to_converge(m, lr) / labels_to_converge(m, nb))
+
+    return per_row(feature_rows(trials), advantage, "m", "error_nb", "error_lr")
 
 
 def labels_to_converge(m: np.ndarray, error: np.ndarray) -> float:

@@ -103,9 +103,9 @@ def supervised(encoder: nn.Module, width: int, images: Float[Tensor, "size c h w
 
 
 def denoising(encoder: nn.Module, width: int, images: Float[Tensor, "size c h w"], schedule: Schedule) -> None:
-    """Binary cross-entropy between an image and what a mirror-image decoder makes of the code of its masked copy; no labels."""
+    """Binary cross-entropy between an image and what a linear decoder makes of the code of its masked copy; no labels."""
     device = images.device.type
-    decoder = nn.Sequential(nn.Linear(width, 512), nn.ReLU(), nn.Linear(512, images[0].numel())).to(device)
+    decoder = nn.Linear(width, images[0].numel()).to(device)
 
     def loss(batch):
         clean = images[batch]

@@ -30,7 +30,7 @@ def samples_needed(record: Record) -> Figure:
     """m* against n, one panel per K, with the fitted power of n of each classifier in the legend."""
     rows = record.select(experiment="simulation")
     classes = sorted(int(K) for K in rows["K"].unique())
-    fig, axes = plt.subplots(1, len(classes), figsize=(TWO_COLUMNS[0], 2.9), sharey=True, squeeze=False)
+    fig, axes = plt.subplots(1, len(classes), figsize=(TWO_COLUMNS[0], 2.7), sharey=True, squeeze=False)
     for ax, K in zip(axes[0], classes, strict=True):
         dimensions = np.array(sorted(rows[rows["K"] == K]["n"].unique()))
         for metric in ("m_nb", "m_lr"):
@@ -62,18 +62,20 @@ def error_curves(record: Record, experiment: str, kind: str, annotations: tuple[
     """Test error against m, one panel per encoder or data set."""
     rows = record.select(experiment=experiment)
     panels = list(rows[kind].unique())
-    fig, axes = plt.subplots(1, len(panels), figsize=(3.5 * max(2, len(panels)), 2.7), sharey=experiment == "features", squeeze=False)
+    fig, axes = plt.subplots(1, len(panels), figsize=(3.3 * max(2, len(panels)), 2.4), sharey=experiment == "features", squeeze=False)
     for ax, panel in zip(axes[0], panels, strict=True):
         where = {"experiment": experiment, kind: panel}
         m = record.curve("m", **where)[0]
         for metric in ("error_nb", "error_lr"):
             band(ax, m, record.curve(metric, **where), NAMES[metric], ROLE[metric], marker=True, show_n=metric == "error_nb")
         by_C = record.curve("error_lr_by_C", **where).mean(axis=0)  # (m, C)
-        Cs = record.config["Cs"]
-        labels = [f"C fixed, {Cs[0]:g} to {Cs[-1]:g}"] + [None] * (len(Cs) - 1)
-        ax.plot(m, by_C, color=colour("baseline"), linewidth=0.5, alpha=0.5, label=labels)
+        Cs = record.curve("Cs", **where)[0]
+        labels = [f"the same at a fixed C, {Cs[0]:g} to {Cs[-1]:g}"] + [None] * (len(Cs) - 1)
+        ax.plot(m, by_C, color=colour("baseline"), linewidth=0.5, label=labels)
         extra = "".join(f" ({name}: {rows[rows[kind] == panel][name].iloc[0]})" for name in annotations)
         ax.set(xscale="log", xlabel="labelled examples $m$ (log)", title=f"{panel.replace('_', ' ')}{extra}")
+        ax.set_xticks(m, [f"{size:g}" for size in m])
+        ax.minorticks_off()
         ax.set_ylim(bottom=0)
     axes[0, 0].set_ylabel("test error")
     axes[0, 0].legend()
@@ -90,16 +92,16 @@ def assumptions(record: Record) -> Figure:
     }
     fig, axes = plt.subplots(len(encoders), 3, figsize=(TWO_COLUMNS[0], 1.6 * len(encoders) + 0.5), sharex="col", squeeze=False)
     for row, encoder in zip(axes, encoders, strict=True):
-        for ax, (name, label) in zip(row, quantities.items(), strict=True):
+        for ax, name in zip(row, quantities, strict=True):
             values = record.curve(name, experiment="features", encoder=encoder)  # (seeds, 101)
             top = max(record.curve(name, experiment="features", encoder=other).max() for other in encoders)
-            ax.hist(values.ravel(), bins=np.linspace(0, top, 50), weights=np.full(values.size, 1 / values.size), color=colour("method"), alpha=0.7)
+            ax.hist(values.ravel(), bins=np.linspace(0, top, 30), weights=np.full(values.size, 1 / values.size), color=colour("method"), alpha=0.7)
             tenth = interval(values[:, 10])[0]
             ax.axvline(tenth, color=ROLES["control"][0], linestyle=":", linewidth=1, label=f"1st decile {tenth:.2g}")
             ax.legend(loc="upper right")
-            if row is axes[-1]:
-                ax.set_xlabel(label)
         row[0].set_ylabel(f"{encoder.replace('_', ' ')}\nshare")
+    for ax, label in zip(axes[-1], quantities.values(), strict=True):
+        ax.set_xlabel(label)
     return fig
 
 

@@ -10,9 +10,16 @@ import pytest
 import torch
 from scipy.stats import norm
 from sklearn.naive_bayes import GaussianNB
+from torch import nn
 
 from papers.discriminative_vs_generative import encoders
-from papers.discriminative_vs_generative.claims import labels_to_converge, multiclass_gap, naive_bayes_slope
+from papers.discriminative_vs_generative.claims import (
+    few_shot_advantage,
+    few_shot_advantage_at_the_papers_C,
+    labels_to_converge,
+    multiclass_gap,
+    naive_bayes_slope,
+)
 from papers.discriminative_vs_generative.model import (
     GaussianMixture,
     Labelled,
@@ -22,6 +29,7 @@ from papers.discriminative_vs_generative.model import (
     draw_subset,
     error_rate,
     gaussian_rule,
+    logistic_path,
     logistic_regression,
     merge,
     naive_bayes,
@@ -119,6 +127,12 @@ def test_the_gradient_of_the_multinomial_objective_vanishes_at_the_fitted_weight
     assert np.linalg.norm(C * residual.sum(axis=0)) < 1e-3 * len(y)
     without_penalty = np.linalg.norm(C * residual.T @ X)
     assert without_penalty > 10 * np.linalg.norm(C * residual.T @ X + model.coef_)
+
+
+def test_the_path_over_C_has_the_minima_of_separate_fits():
+    X, y = blobs()
+    for C, model in zip((0.1, 1.0, 20.0), logistic_path(X, y, (0.1, 1.0, 20.0)), strict=True):
+        np.testing.assert_allclose(model.coef_, logistic_regression(X, y, C).coef_, atol=0.02)
 
 
 # --- The mixture --------------------------------------------------------------------------------------------------------------------------------------
@@ -320,6 +334,16 @@ def test_denoising_makes_the_code_of_a_masked_image_resemble_that_of_the_whole_o
     assert change() < 0.7 * before
 
 
+def test_the_denoising_encoder_is_shown_half_of_the_pixels():
+    shown = []
+    encoder = nn.Sequential(nn.Flatten(), nn.Linear(64, 8), nn.ReLU())
+    encoder.register_forward_pre_hook(lambda _, inputs: shown.append(inputs[0]))
+    torch.manual_seed(0)
+    encoders.denoising(encoder, 8, torch.full((256, 1, 8, 8), 0.7), encoders.Schedule(steps=4, batch=64))
+    pixels = torch.cat(shown)
+    assert ((pixels == 0) | (pixels == 0.7)).all() and abs((pixels == 0).float().mean() - 0.5) < 0.02
+
+
 def test_the_residual_network_has_its_shapes_and_a_gradient_everywhere():
     encoder = encoders.resnet18()
     features = encoder(torch.rand(2, 3, 32, 32))
@@ -346,6 +370,16 @@ def test_claims_recover_known_powers():
         naive_bayes_slope(trials[trials["n"] > 50])
 
 
+def test_few_shot_claims_read_their_own_columns():
+    by_C = np.array([[0.7, 0.6], [0.5, 0.4], [0.1, 0.1]])
+    row = {"experiment": "features", "pretraining": "labels", "seed": 0, "m": np.array([10, 20, 50]), "Cs": np.array([0.2, 20.0], dtype=np.float32)}
+    trials = pd.DataFrame([row | {"error_nb": np.array([0.4, 0.3, 0.3]), "error_lr": by_C[:, 1], "error_lr_by_C": by_C}])
+    np.testing.assert_allclose(few_shot_advantage(trials), 0.15)
+    np.testing.assert_allclose(few_shot_advantage_at_the_papers_C(trials), 0.25)
+    with pytest.raises(NotRun):
+        few_shot_advantage(trials.assign(pretraining="none"))
+
+
 def test_convergence_is_interpolated_between_the_labels_tried():
     m = np.array([10.0, 100.0, 1000.0])
     assert math.isclose(labels_to_converge(m, np.array([0.9, 0.4, 0.1])), 100 * 10 ** (1 / 3))
@@ -355,7 +389,7 @@ def test_convergence_is_interpolated_between_the_labels_tried():
 
 def test_end_to_end_without_any_download():
     config = Config(
-        dimensions=(16,), classes=(3,), dimensions_multiclass=(100,), runs=1, test_points=1000, features="none", sizes=(20, 50), repeats=2, splits=1
+        dimensions=(40,), classes=(3,), dimensions_multiclass=(100,), runs=2, test_points=1000, features="none", sizes=(20, 50), repeats=2, splits=1
     )
     grid = conditions(config)
     assert [c["experiment"] for c in grid] == ["simulation", "simulation", "raw", "raw"]
