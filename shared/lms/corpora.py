@@ -1,6 +1,6 @@
 """The texts that language models are pre-trained on, each with its terms, its documents split for ever by the hash of their content.
 
-    parts = documents("docstrings")           # parts.train, parts.valid: lists of texts
+    parts = documents("documentation")           # parts.train, parts.valid: lists of texts
 
 ``FREE`` lists the corpora whose stated terms allow a model trained on them to be given away: the committed weights use these and no others. A recipe may name
 any corpus of ``CORPORA`` for weights of one's own.
@@ -66,16 +66,11 @@ def shakespeare() -> list[str]:
     return [*scenes, *(["\n\n".join(scene)] if scene else [])]
 
 
-def docstrings() -> list[str]:
-    from shared.data.stdlib_text import docstrings
+def documentation() -> list[str]:
+    """Docstrings and help topics."""
+    from shared.data.stdlib_text import docstrings, topics
 
-    return list(docstrings().values())
-
-
-def topics() -> list[str]:
-    from shared.data.stdlib_text import topics
-
-    return list(topics().values())
+    return [*docstrings().values(), *topics().values()]
 
 
 def sources() -> list[str]:
@@ -107,13 +102,12 @@ PSF = "PSF licence version 2"
 CORPORA = {
     "wikitext": Corpus("WikiText-2, validation part", "CC BY-SA 3.0 and GFDL; Wikipedia's authors, Merity et al. 2016", True, wikitext),
     "shakespeare": Corpus("Tiny Shakespeare, first 90 %", "public domain; collection MIT, Karpathy 2015", True, shakespeare),
-    "docstrings": Corpus("docstrings of the Python standard library", PSF, True, docstrings),
-    "topics": Corpus("help topics of Python", PSF, True, topics),
+    "documentation": Corpus("docstrings and help topics of the Python standard library", PSF, True, documentation),
     "sources": Corpus("sources of the Python standard library without tests", PSF, True, sources),
     "newsgroups": Corpus("20 Newsgroups, training part, cleaned", "not stated", False, newsgroups),
     "reviews": Corpus("IMDB reviews, training part", "not stated", False, reviews),
 }
-FREE = {"en": ("wikitext", "shakespeare", "docstrings", "topics"), "py": ("sources",)}
+FREE = {"en": ("wikitext", "shakespeare", "documentation"), "py": ("sources",)}
 
 
 @lru_cache(maxsize=16)

@@ -17,35 +17,105 @@ from pathlib import Path
 
 import numpy as np
 
-TEMPLATES = ("{head} {relation} {tail} .", "{tail} is what {head} {relation} .", "question : {head} {relation} what ? answer : {tail} .", "true : {head} {relation} {tail}")
-TAIL_LAST = (0, 2, 3)
-"""The templates that end in the tail, so that a decoder can be asked for it."""
+TEMPLATES = (
+    "{head} {relation} {tail} .",
+    "{tail} is what {head} {relation} .",
+    "question : {head} {relation} what ? answer : {tail} .",
+    "true : {head} {relation} {tail}",
+)
+TAIL_LAST = (0, 2)
+"""The templates that end in the tail and a full stop, so that a decoder can be asked for the tail."""
 
-# The words of a relation, where replacing underscores by spaces does not give them. Nations counts things between two states in the 1950s and 60s (Rummel 1992).
+# The words of a relation, where replacing underscores by spaces does not give them. Nations tells of states in the 1950s and 60s (Rummel 1992).
 RELATIONS = {
-    "countries": {"locatedin": "is located in", "neighbor": "is a neighbour of"},
-    "umls": {"isa": "is a", "result_of": "is a result of", "process_of": "is a process of", "location_of": "is the location of", "issue_in": "is an issue in", "associated_with": "is associated with",
-             "part_of": "is part of", "manifestation_of": "is a manifestation of", "evaluation_of": "is an evaluation of", "measurement_of": "is a measurement of", "property_of": "is a property of",
-             "degree_of": "is a degree of", "ingredient_of": "is an ingredient of", "method_of": "is a method of", "conceptual_part_of": "is a conceptual part of", "adjacent_to": "is adjacent to",
-             "developmental_form_of": "is a developmental form of", "connected_to": "is connected to", "conceptually_related_to": "is conceptually related to", "derivative_of": "is a derivative of"},
-    "nations": {"accusation": "accuses", "aidenemy": "aids an enemy of", "attackembassy": "attacks the embassy of", "blockpositionindex": "shares the bloc position of",
-                "booktranslations": "translates books of", "boycottembargo": "boycotts", "commonbloc0": "is in another bloc than", "commonbloc1": "is half in the bloc of",
-                "commonbloc2": "is in the same bloc as", "conferences": "attends conferences with", "dependent": "depends on", "duration": "has long been at odds with",
-                "eemigrants": "receives emigrants of", "eexports": "receives exports of", "economicaid": "gives economic aid to", "embassy": "has an embassy in",
-                "emigrants3": "sends a third of its emigrants to", "expeldiplomats": "expels diplomats of", "exportbooks": "exports books to", "exports3": "sends a third of its exports to",
-                "independence": "became independent at the time of", "intergovorgs": "shares organisations of states with", "intergovorgs3": "shares a third of organisations with",
-                "lostterritory": "lost territory to", "militaryactions": "takes military action against", "militaryalliance": "is a military ally of", "negativebehavior": "behaves badly towards",
-                "negativecomm": "speaks badly of", "ngo": "shares private organisations with", "ngoorgs3": "shares a third of private organisations with",
-                "nonviolentbehavior": "opposes without violence", "officialvisits": "pays official visits to", "pprotests": "protests against",
-                "relbooktranslations": "translates for its size books of", "reldiplomacy": "has for its size diplomats in", "releconomicaid": "gives for its size aid to",
-                "relemigrants": "sends for its size emigrants to", "relexportbooks": "exports for its size books to", "relexports": "exports for its size to",
-                "relintergovorgs": "shares for its size organisations of states with", "relngo": "shares for its size private organisations with",
-                "relstudents": "sends for its size students to", "reltourism": "sends for its size tourists to", "reltreaties": "has for its size treaties with",
-                "severdiplomatic": "severs relations with", "students": "sends students to", "timesinceally": "was long ago an ally of", "timesincewar": "was long ago at war with",
-                "tourism": "sends tourists to", "tourism3": "sends a third of its tourists to", "treaties": "has treaties with", "unoffialacts": "acts unofficially against",
-                "unweightedunvote": "votes at times like", "violentactions": "acts violently against", "warning": "warns", "weightedunvote": "votes much like"},
-    "animals": {"has": "is or has"},
-}  # fmt: skip
+    "countries": {
+        "locatedin": "is located in",
+        "neighbor": "is a neighbour of",
+    },
+    "umls": {
+        "isa": "is a",
+        "result_of": "is a result of",
+        "process_of": "is a process of",
+        "location_of": "is the location of",
+        "issue_in": "is an issue in",
+        "associated_with": "is associated with",
+        "part_of": "is part of",
+        "manifestation_of": "is a manifestation of",
+        "evaluation_of": "is an evaluation of",
+        "measurement_of": "is a measurement of",
+        "property_of": "is a property of",
+        "degree_of": "is a degree of",
+        "ingredient_of": "is an ingredient of",
+        "method_of": "is a method of",
+        "conceptual_part_of": "is a conceptual part of",
+        "adjacent_to": "is adjacent to",
+        "developmental_form_of": "is a developmental form of",
+        "connected_to": "is connected to",
+        "conceptually_related_to": "is conceptually related to",
+        "derivative_of": "is a derivative of",
+    },
+    "nations": {
+        "accusation": "accuses",
+        "aidenemy": "aids an enemy of",
+        "attackembassy": "attacks the embassy of",
+        "blockpositionindex": "shares the bloc position of",
+        "booktranslations": "translates books of",
+        "boycottembargo": "boycotts",
+        "commonbloc0": "is in another bloc than",
+        "commonbloc1": "is half in the bloc of",
+        "commonbloc2": "is in the same bloc as",
+        "conferences": "attends conferences with",
+        "dependent": "depends on",
+        "duration": "has long been at odds with",
+        "eemigrants": "receives emigrants of",
+        "eexports": "receives exports of",
+        "economicaid": "gives economic aid to",
+        "embassy": "has an embassy in",
+        "emigrants3": "sends a third of its emigrants to",
+        "expeldiplomats": "expels diplomats of",
+        "exportbooks": "exports books to",
+        "exports3": "sends a third of its exports to",
+        "independence": "became independent at the time of",
+        "intergovorgs": "shares organisations of states with",
+        "intergovorgs3": "shares a third of organisations with",
+        "lostterritory": "lost territory to",
+        "militaryactions": "takes military action against",
+        "militaryalliance": "is a military ally of",
+        "negativebehavior": "behaves badly towards",
+        "negativecomm": "speaks badly of",
+        "ngo": "shares private organisations with",
+        "ngoorgs3": "shares a third of private organisations with",
+        "nonviolentbehavior": "opposes without violence",
+        "officialvisits": "pays official visits to",
+        "pprotests": "protests against",
+        "relbooktranslations": "translates for its size books of",
+        "reldiplomacy": "has for its size diplomats in",
+        "releconomicaid": "gives for its size aid to",
+        "relemigrants": "sends for its size emigrants to",
+        "relexportbooks": "exports for its size books to",
+        "relexports": "exports for its size to",
+        "relintergovorgs": "shares for its size organisations of states with",
+        "relngo": "shares for its size private organisations with",
+        "relstudents": "sends for its size students to",
+        "reltourism": "sends for its size tourists to",
+        "reltreaties": "has for its size treaties with",
+        "severdiplomatic": "severs relations with",
+        "students": "sends students to",
+        "timesinceally": "was long ago an ally of",
+        "timesincewar": "was long ago at war with",
+        "tourism": "sends tourists to",
+        "tourism3": "sends a third of its tourists to",
+        "treaties": "has treaties with",
+        "unoffialacts": "acts unofficially against",
+        "unweightedunvote": "votes at times like",
+        "violentactions": "acts violently against",
+        "warning": "warns",
+        "weightedunvote": "votes much like",
+    },
+    "animals": {
+        "has": "is or has",
+    },
+}
 
 
 @dataclass(frozen=True)
@@ -90,7 +160,7 @@ def render(fact: Fact, template: int) -> str:
 
 
 def prompt(fact: Fact, template: int) -> str:
-    """What comes before the tail in a template that ends in it."""
+    """What comes before the tail in one of the templates ``TAIL_LAST``."""
     return TEMPLATES[template].partition("{tail}")[0].format(head=fact.head, relation=relation_words(fact)).rstrip()
 
 
