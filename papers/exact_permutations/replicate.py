@@ -207,7 +207,9 @@ def judge_ensemble(config: Config, P: np.ndarray, inputs: np.ndarray, outputs: n
     drawn = rng.choice(two_hot, size=config.test_inputs)  # with replacement, as in the official code
     on_ones, on_zeros = outputs[:, two_hot][:, target[two_hot]], outputs[:, two_hot][:, ~target[two_hot]]  # (N, positions)
     limit, drift = model.output_law(k, 2, regime), model.output_law(k, 2, regime, width)
-    row = growing_ensemble(exact[:, drawn].mean(axis=1), sizes) | {
+    accuracy = exact[:, drawn].mean(axis=1)
+    formula_90 = model.networks_for_one_input(k, 0.9, regime)
+    row = growing_ensemble(accuracy, sizes) | {
         "mean_one": on_ones.mean(),
         "mean_zero": on_zeros.mean(),
         "sd": np.sqrt(outputs[:, two_hot].var(axis=0, ddof=1).mean()),
@@ -216,7 +218,7 @@ def judge_ensemble(config: Config, P: np.ndarray, inputs: np.ndarray, outputs: n
         "limit_sd": np.sqrt(limit.var),
         "drift_one": drift.one,
         "drift_zero": drift.zero,
-        "formula_90": model.networks_for_one_input(k, 0.9, regime),
+        "accuracy_at_formula": accuracy[min(formula_90, N) - 1],  # with as many networks as the formula wants for 0.9
     }
     if k <= ENUMERABLE:
         mean, between = running[-1], (ones >= 2) & (ones < k)

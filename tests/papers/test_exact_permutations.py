@@ -10,7 +10,7 @@ from scipy import integrate
 from scipy.stats import multivariate_normal, norm
 
 from papers.exact_permutations import model, networks
-from papers.exact_permutations.replicate import Config, all_inputs, conditions, run, thinned, two_hot_inputs
+from papers.exact_permutations.replicate import Config, all_inputs, conditions, judge_ensemble, run, thinned, two_hot_inputs
 
 REGIMES = model.REGIMES
 
@@ -159,16 +159,22 @@ def test_first_passage_is_the_first_size_that_reaches_the_goal():
 
 
 @pytest.mark.parametrize("regime", REGIMES)
-def test_the_kernel_of_a_network_of_width_20000_is_the_formula(regime):
-    k, m = 4, 20_000
+@pytest.mark.parametrize(("m", "N"), [(20_000, 1), (50, 1000)])
+def test_the_tangent_kernel_of_networks_is_the_formula(regime, m, N):
+    """One wide network; and the mean over many narrow ones, where biases and first layer weigh as much as the last layer."""
+    k = 4
     x = np.vstack([np.eye(k), two_hot_inputs(k)])
-    params = networks.init(jax.random.key(3), k, m, regime)
-    jacobian = jax.jit(jax.jacobian(lambda p: networks.predict(p, jnp.asarray(x), regime)[:, 0]))(params)  # output coordinate 0
-    rows = np.concatenate([np.asarray(leaf).reshape(len(x), -1) for leaf in jax.tree.leaves(jacobian)], axis=1)
+
+    def kernel(key):
+        jacobian = jax.jacobian(lambda p: networks.predict(p, jnp.asarray(x), regime)[:, 0])(networks.init(key, k, m, regime))  # output coordinate 0
+        rows = jnp.concatenate([leaf.reshape(len(x), -1) for leaf in jax.tree.leaves(jacobian)], axis=1)
+        return rows @ rows.T
+
+    measured = np.asarray(jax.jit(jax.vmap(kernel))(jax.random.split(jax.random.key(3), N))).mean(axis=0)
     cosine = np.round(np.clip(x @ x.T, 0, 1), 3)
     for rho in np.unique(cosine):  # pairs of inputs at the same angle are averaged
         formula = model.tangent(rho, k, regime, m) * (m if regime == "standard" else 1)
-        assert (rows @ rows.T)[cosine == rho].mean() == pytest.approx(formula, rel=0.03)
+        assert measured[cosine == rho].mean() == pytest.approx(formula, rel=0.03)
 
 
 @pytest.mark.parametrize("regime", REGIMES)
@@ -245,6 +251,18 @@ def test_relabelling_outputs_or_inputs_permutes_the_predictions(regime):
     np.testing.assert_allclose(outputs_moved, plain @ relabel.T, atol=1e-4)
     inputs_moved = predictions(start | {"W1": relabel @ start["W1"]}, CYCLE @ relabel.T, x @ relabel.T)
     np.testing.assert_allclose(inputs_moved, plain, atol=1e-4)
+
+
+def test_an_ensemble_is_judged_against_the_permuted_input():
+    inputs = all_inputs(K)
+    right = np.where(inputs @ CYCLE.T > 0, 0.6, -0.1)[None].repeat(3, axis=0)  # (N, U, K)
+    row = judge_ensemble(Config(), CYCLE, inputs, right, "ntk", 100, np.random.default_rng(0))
+    perfect = ("accuracy_single", "accuracy_unseen", "accuracy_trained", "sign_features", "accuracy_at_formula")
+    assert [row[name] for name in perfect] == [1.0] * 5 and row["n_90"] == 1
+    assert (row["mean_one"], row["mean_zero"], row["sd"]) == pytest.approx((0.6, -0.1, 0.0))
+    assert judge_ensemble(Config(), CYCLE, inputs, -right, "ntk", 100, np.random.default_rng(0))["sign_features"] == 0
+    unlucky_first = np.concatenate([-2 * right[:1], right])  # the mean is right from the fourth network on
+    assert judge_ensemble(Config(), CYCLE, inputs, unlucky_first, "ntk", 100, np.random.default_rng(0))["n_90"] == 4
 
 
 def test_thinning_keeps_both_ends_and_short_curves():
