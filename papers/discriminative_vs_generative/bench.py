@@ -20,7 +20,7 @@ def plain_naive_bayes(X: np.ndarray, y: np.ndarray, K: int, queries: np.ndarray)
 
 
 def cases() -> dict[str, tuple[Callable[[], object], Callable[[], object]]]:
-    n, K = 100, 5
+    n, K = 100, 3
     mixture = GaussianMixture(n, K)
     X, y = mixture.sample(np.random.default_rng(0), 100 * n)
     test, labels = mixture.sample(np.random.default_rng(1), 10_000)
