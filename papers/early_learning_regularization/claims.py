@@ -1,0 +1,71 @@
+"""From recorded trials to the claims of paper.toml, one value per seed."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+
+from shared.engine import NotRun, claim
+
+
+def chosen(trials: pd.DataFrame, **condition) -> pd.DataFrame:
+    """The rows of one condition, indexed by seed; NotRun when it was not run."""
+    for name, value in condition.items():
+        if name not in trials:
+            raise NotRun(f"no condition with {name}")
+        trials = trials[trials[name] == value]
+    if trials.empty:
+        raise NotRun(f"no trials with {condition}")
+    return trials.set_index("seed")
+
+
+def deep(trials: pd.DataFrame, **condition) -> pd.DataFrame:
+    """The rows of a deep run: CIFAR-10 where it was trained on, else the digits."""
+    photographs = (trials["part"] == "photographs").any()
+    part = {"part": "photographs", "kind": "symmetric"} if photographs else {"part": "digits"}
+    return chosen(trials, **part, **condition)
+
+
+def last(rows: pd.DataFrame, metric: str) -> pd.Series:
+    """The last entry of a curve, per seed."""
+    return rows[metric].map(lambda curve: float(curve[-1]))
+
+
+@claim("linear-coefficients-cross")
+def coefficients_cross(trials: pd.DataFrame) -> pd.Series:
+    rows = chosen(trials, part="passage", sigma=0.02)
+    rise = rows["kappa2_wrong_T"] - rows["kappa2_wrong_start"]
+    fall = rows["kappa2_right_start"] - rows["kappa2_right_T"]
+    return pd.concat([rise, fall], axis=1).astype(float).min(axis=1)
+
+
+@claim("linear-early-then-memorise")
+def early_then_memorise(trials: pd.DataFrame) -> pd.Series:
+    curves = chosen(trials, part="linear", loss="ce", radius=0.1)["wrong_correct"]
+    return curves.map(lambda curve: float(np.max(curve) - curve[-1]))
+
+
+@claim("elr-stops-memorisation")
+def memorised_ce_minus_elr(trials: pd.DataFrame) -> pd.Series:
+    ce, elr = (deep(trials, loss=name, noise=0.4) for name in ("ce", "elr"))
+    return last(ce, "wrong_memorised") - last(elr, "wrong_memorised")
+
+
+@claim("elr-beats-ce")
+def accuracy_elr_minus_ce(trials: pd.DataFrame) -> pd.Series:
+    ce, elr = (deep(trials, loss=name, noise=0.4) for name in ("ce", "elr"))
+    return last(elr, "test_accuracy") - last(ce, "test_accuracy")
+
+
+@claim("kl-regulariser-fails")
+def memorised_best_kl_minus_elr(trials: pd.DataFrame) -> pd.Series:
+    digits = trials[trials["part"] == "digits"]  # the only part with all three strengths
+    kl = [last(chosen(digits, loss="kl", lam=lam, noise=0.4), "wrong_memorised") for lam in (1.0, 5.0, 10.0)]
+    return pd.concat(kl, axis=1).min(axis=1) - last(chosen(digits, loss="elr", noise=0.4), "wrong_memorised")
+
+
+@claim("averaging-needed")
+def accuracy_with_minus_without_averaging(trials: pd.DataFrame) -> pd.Series:
+    digits = trials[trials["part"] == "digits"]
+    with_averaging, without = (last(chosen(digits, loss="elr", beta=beta, noise=0.6), "test_accuracy") for beta in (0.7, 0.0))
+    return with_averaging - without
