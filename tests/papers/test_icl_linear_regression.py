@@ -1,0 +1,357 @@
+"""In-context linear regression: the layer against plain loops and torch, the predictors against NumPy, the closed forms, and a miniature of the experiments."""
+
+from __future__ import annotations
+
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from scipy.optimize import minimize
+
+from papers.icl_linear_regression import bench, claims, model, theory
+from papers.icl_linear_regression.replicate import Config, conditions, run
+from shared.engine import NotRun
+
+D, L, S2 = 5, 40, 0.1  # the paper's standard setting: d, L, s2
+
+
+draw = jax.jit(model.draw_prompts, static_argnums=(1, 2, 3))
+predict = jax.jit(model.predict, static_argnums=3)
+predict_prefixes = jax.jit(model.predict_prefixes, static_argnums=(3, 4))
+STANDARD, CORRELATED, TASKS = model.single_task(D, S2), model.single_task(D, S2, rho=0.5), model.two_tasks(D, 3, 4, S2)
+
+
+@functools.cache
+def some_prompts(setting: model.Setting = STANDARD) -> model.Prompts:
+    """Six prompts of twelve examples."""
+    return draw(jax.random.key(3), setting, 6, 12)
+
+
+@functools.cache
+def many_prompts(setting: model.Setting = STANDARD) -> model.Prompts:
+    return draw(jax.random.key(0), setting, 20_000, 100)
+
+
+def some_params(H: int, N: int = 1) -> model.Params:
+    return jax.tree.map(lambda p: 2 * p, model.init_params(np.random.default_rng(7), H, D, N))
+
+
+def two_heads(omega: float, mu: float) -> model.Params:
+    return model.in_learnt_form(jnp.array([omega, -omega]), jnp.array([mu, -mu]), D)
+
+
+def predict_by_loops(params: model.Params, Z: np.ndarray, x_q: np.ndarray, attention: str) -> np.ndarray:
+    """The paper's formula for one prompt, columns as tokens: sum_h O V Z softmax(Z^T K^T Q z_q / sqrt(D))."""
+    columns = Z.T  # (D, L)
+    z_q = np.concatenate([x_q, np.zeros(len(columns) - len(x_q))])
+    total = np.zeros(params.O.shape[1])
+    for Q, K, V, O in zip(*(np.asarray(p, np.float64) for p in params), strict=True):
+        s = columns.T @ K.T @ Q @ z_q / np.sqrt(len(columns))
+        weights = np.exp(s) / np.exp(s).sum() if attention == "softmax" else s / columns.shape[1]
+        total += O @ V @ columns @ weights
+    return total
+
+
+# ---- prompts ----
+
+
+def test_prompts_have_the_stated_covariance_weights_and_noise():
+    Z, x_q, y_q = map(np.asarray, many_prompts(CORRELATED))
+    x, y = Z[..., :D], Z[..., D]
+    assert np.cov(x[:2000].reshape(-1, D).T) == pytest.approx(CORRELATED.Sigma, abs=0.02)
+    assert np.cov(x_q.T) == pytest.approx(CORRELATED.Sigma, abs=0.04)
+    beta, rest, _, _ = zip(*(np.linalg.lstsq(X, Y, rcond=None) for X, Y in zip(x[:500], y[:500], strict=True)), strict=True)
+    assert np.mean(np.concatenate(rest)) / (100 - D) == pytest.approx(S2, rel=0.03)  # 100 - d degrees of freedom are left to the noise
+    assert np.var(beta) == pytest.approx(1 / D, rel=0.1)
+    query_error = y_q[:500, 0] - (np.array(beta) * x_q[:500]).sum(axis=1)
+    assert query_error.var() == pytest.approx(S2 * (1 + D / (100 - D - 1)), rel=0.25)  # the query shares beta with the examples, and has noise
+
+
+def test_a_task_reads_only_its_own_covariates():
+    setting = model.two_tasks(5, 3, 4, 0.0)
+    Z, x_q, y_q = map(np.asarray, some_prompts(setting))
+    for k, (start, stop) in enumerate([(0, 3), (1, 5)]):
+        for X, y, q, target in zip(Z[..., :5], Z[..., 5 + k], x_q, y_q[:, k], strict=True):
+            beta = np.linalg.lstsq(X, y, rcond=None)[0]
+            outside = np.delete(np.arange(5), np.arange(start, stop))
+            assert np.abs(beta[outside]).max() < 1e-4
+            assert np.abs(beta[start:stop]).min() > 1e-4
+            assert q @ beta == pytest.approx(target, abs=1e-4)
+    y = np.asarray(many_prompts(TASKS).Z[..., D:])
+    assert y.var(axis=(0, 1)) == pytest.approx([3 * (1 + S2), 4 * (1 + S2)], rel=0.05)
+
+
+# ---- the layer ----
+
+
+@pytest.mark.parametrize("attention", ["softmax", "linear"])
+@pytest.mark.parametrize("N", [1, 2])
+def test_the_layer_is_the_papers_formula(attention, N):
+    prompts, params = some_prompts(STANDARD if N == 1 else TASKS), some_params(3, N)
+    got = predict(params, prompts.Z, prompts.x_q, attention)
+    wanted = [
+        predict_by_loops(params, np.asarray(Z, np.float64), np.asarray(x_q, np.float64), attention) for Z, x_q in zip(prompts.Z, prompts.x_q, strict=True)
+    ]
+    assert np.asarray(got) == pytest.approx(np.array(wanted), abs=1e-5)
+
+
+def test_the_layer_is_the_torch_module_with_the_same_weights():
+    prompts, params = some_prompts(), some_params(2)
+    module = bench.TorchAttention(2, D)
+    with torch.no_grad():
+        for name, p in zip(("q", "k", "v"), params[:3], strict=True):
+            getattr(module, name).weight.copy_(torch.tensor(np.asarray(p).reshape(-1, D + 1)))
+        module.o.weight.copy_(torch.tensor(np.asarray(params.O[:, 0]).reshape(1, -1)))
+        Z, x_q = (torch.tensor(np.asarray(a)) for a in (prompts.Z, prompts.x_q))
+        wanted = module(Z, x_q).numpy()
+    assert np.asarray(predict(params, prompts.Z, prompts.x_q))[:, 0] == pytest.approx(wanted, abs=1e-5)
+
+
+def test_initial_weights_are_distributed_as_torchs():
+    H = 400
+    params, module = model.init_params(np.random.default_rng(0), H, D), bench.TorchAttention(H, D)
+    for ours, theirs in zip(params, (module.q, module.k, module.v, module.o), strict=True):
+        weight = theirs.weight.detach().numpy()
+        assert float(np.std(ours)) == pytest.approx(weight.std(), rel=0.05)
+        assert float(np.abs(ours).max()) == pytest.approx(np.abs(weight).max(), rel=0.01)
+
+
+def test_attention_weights_sum_to_one_and_the_order_of_examples_is_irrelevant():
+    prompts, params = some_prompts(), some_params(4)
+    weights = model.attention_weights("softmax", model.scores(params, prompts.Z, prompts.x_q), L)
+    assert np.asarray(weights.sum(axis=-1)) == pytest.approx(1.0, abs=1e-6)
+    order = np.random.default_rng(0).permutation(prompts.Z.shape[1])
+    shuffled = predict(params, prompts.Z[:, order], prompts.x_q)
+    assert np.asarray(shuffled) == pytest.approx(np.asarray(predict(params, prompts.Z, prompts.x_q)), abs=1e-5)
+
+
+def test_predictions_on_prefixes_are_predictions_on_shorter_prompts():
+    prompts, params = some_prompts(), some_params(2)
+    at_once = {name: np.asarray(predict_prefixes(params, prompts.Z, prompts.x_q, name, 7)) for name in ("softmax", "linear", "linear/L")}
+    for l in (1, 7, 12):
+        shorter = prompts.Z[:, :l]
+        softmax, linear = (np.asarray(predict(params, shorter, prompts.x_q, name)) for name in ("softmax", "linear"))
+        assert at_once["softmax"][:, l - 1] == pytest.approx(softmax, abs=1e-4)
+        assert at_once["linear/L"][:, l - 1] == pytest.approx(linear, abs=1e-4)
+        assert at_once["linear"][:, l - 1] == pytest.approx(linear * l / 7, abs=1e-4)
+
+
+def test_the_columns_of_kq_beyond_d_act_on_nothing():
+    gradient = jax.jit(jax.grad(model.loss))(some_params(2), some_prompts())
+    assert (np.asarray(gradient.Q[..., D]) == 0).all()
+    assert (np.asarray(gradient.Q[..., :D]) != 0).all()
+
+
+# ---- the learnt form ----
+
+
+def reduced_model(omega, mu, Z: np.ndarray, x_q: np.ndarray) -> float:
+    """sum_h mu_h sum_l y_l softmax_l(omega_h x_l.x_q), for one prompt."""
+    X, y = Z[:, :-1], Z[:, -1]
+    e = [np.exp(w * X @ x_q) for w in omega]
+    return sum(m * (y * w / w.sum()).sum() for m, w in zip(mu, e, strict=True))
+
+
+def test_the_learnt_form_is_the_reduced_model_and_its_pattern_is_pure():
+    omega, mu = jnp.array([0.3, -0.2, 0.1]), jnp.array([2.0, -1.5, -0.5])
+    params, prompts = model.in_learnt_form(omega, mu, D), some_prompts()
+    wanted = [reduced_model(np.asarray(omega), np.asarray(mu), np.asarray(Z), np.asarray(x_q)) for Z, x_q in zip(prompts.Z, prompts.x_q, strict=True)]
+    assert np.asarray(predict(params, prompts.Z, prompts.x_q))[:, 0] == pytest.approx(np.array(wanted), abs=1e-6)
+    pattern = model.pattern(params)
+    assert np.asarray(pattern.omega) == pytest.approx(np.asarray(omega), rel=1e-5)
+    assert np.asarray(pattern.mu) == pytest.approx(np.asarray(mu), rel=1e-5)
+    assert np.asarray([pattern.diag_ratio, pattern.last_ratio]) == pytest.approx(1.0, abs=1e-6)
+    assert np.asarray(pattern.diag_variance) == pytest.approx(0.0, abs=1e-9)
+
+
+def test_the_pattern_is_read_off_the_weights_as_defined():
+    params = some_params(3)
+    pattern = model.pattern(params)
+    for h in range(3):
+        KQ = np.asarray(params.K[h]).T @ np.asarray(params.Q[h])[:, :D] / np.sqrt(D + 1)
+        OV = np.asarray(params.O[h, 0]) @ np.asarray(params.V[h])
+        diagonal = np.diag(KQ)
+        assert float(pattern.omega[h]) == pytest.approx(diagonal.mean(), rel=1e-4)
+        assert float(pattern.diag_ratio[h]) == pytest.approx((diagonal**2).sum() / (KQ**2).sum(), rel=1e-4)
+        assert float(pattern.diag_variance[h]) == pytest.approx(diagonal.var() / diagonal.mean() ** 2, rel=1e-3)
+        assert float(pattern.mu[h]) == pytest.approx(OV[-1], rel=1e-4)
+        assert float(pattern.last_ratio[h]) == pytest.approx(OV[-1] ** 2 / (OV**2).sum(), rel=1e-4)
+    assert model.is_active(jnp.array([3.0, -0.031, 0.029])).tolist() == [True, True, False]
+
+
+def test_the_learnt_form_is_invariant_to_rotations_and_a_zero_sum_to_shifts_of_the_labels():
+    prompts, params = some_prompts(), two_heads(0.4, 2.0)
+    rotation = np.linalg.qr(np.random.default_rng(0).normal(size=(D, D)))[0]
+    rotated = jnp.concatenate([prompts.Z[..., :D] @ rotation, prompts.Z[..., D:]], axis=2)
+    before = np.asarray(predict(params, prompts.Z, prompts.x_q))
+    assert np.asarray(predict(params, rotated, prompts.x_q @ rotation)) == pytest.approx(before, abs=1e-5)
+    shifted = prompts.Z.at[..., D].add(3.0)
+    assert np.asarray(predict(params, shifted, prompts.x_q)) == pytest.approx(before, abs=1e-5)
+    unbalanced = model.in_learnt_form(jnp.array([0.4, -0.4]), jnp.array([2.0, -1.0]), D)
+    change = predict(unbalanced, shifted, prompts.x_q) - predict(unbalanced, prompts.Z, prompts.x_q)
+    assert np.asarray(change) == pytest.approx(3.0, abs=1e-4)
+
+
+def test_two_heads_become_debiased_gradient_descent_at_the_second_order_of_omega():
+    prompts = jax.tree.map(lambda a: a[:200, :12] if a.ndim == 3 else a[:200], many_prompts())
+    _, debiased = model.gd_prefixes(prompts.Z, prompts.x_q)
+    gaps = []
+    for omega in (0.2, 0.1, 0.05):
+        yhat = predict(two_heads(omega, 0.5 / omega), prompts.Z, prompts.x_q)[:, 0]  # eta = 2 omega mu = 1
+        gaps.append(float(jnp.sqrt(jnp.square(yhat - debiased[:, -1]).mean())))
+    orders = np.log2(np.array(gaps[:-1]) / np.array(gaps[1:]))
+    assert orders == pytest.approx(2.0, abs=0.25)
+
+
+def test_the_effective_preconditioner_is_eta_times_the_identity_in_the_learnt_form():
+    assert np.asarray(model.effective_preconditioner(two_heads(0.13, 3.45))) == pytest.approx(2 * 0.13 * 3.45 * np.eye(D), abs=1e-6)
+
+
+# ---- predictors ----
+
+
+def test_gradient_descent_and_ridge_on_prefixes_equal_their_definitions():
+    prompts = some_prompts()
+    plain, debiased = (np.asarray(p) for p in model.gd_prefixes(prompts.Z, prompts.x_q))
+    ridge = np.asarray(model.ridge_prefixes(prompts.Z, prompts.x_q, 0.5))
+    for l in (1, 4, 12):
+        for b in range(len(prompts.Z)):
+            X, y, x_q = np.asarray(prompts.Z[b, :l, :D]), np.asarray(prompts.Z[b, :l, D]), np.asarray(prompts.x_q[b])
+            assert plain[b, l - 1] == pytest.approx((y * (X @ x_q)).sum() / l, abs=1e-5)
+            assert debiased[b, l - 1] == pytest.approx(((y - y.mean()) * (X @ x_q)).sum() / l, abs=1e-5)
+            assert ridge[b, l - 1] == pytest.approx(x_q @ np.linalg.solve(X.T @ X + 0.5 * np.eye(D), X.T @ y), abs=1e-4)
+
+
+def test_errors_equal_the_authors_own_monte_carlo():
+    """The values printed in the authors' notebook, 50 000 prompts each, at L = 40 and L = 100."""
+    prompts = many_prompts()
+    omega, mu, _ = theory.one_head_minimiser(D, L, S2)
+    smoother = model.in_learnt_form(jnp.array([omega]), jnp.array([mu]), D)
+    predictions = {
+        "two heads": predict_prefixes(two_heads(0.13, 3.45), prompts.Z, prompts.x_q, "softmax", L)[..., 0],
+        "smoother": predict_prefixes(smoother, prompts.Z, prompts.x_q, "softmax", L)[..., 0],
+        "ridge": model.ridge_prefixes(prompts.Z, prompts.x_q, D * S2),
+    }
+    authors = {"two heads": (0.2430, 0.1638), "smoother": (0.4048, 0.2844), "ridge": (0.1146, 0.1041)}
+    for name, values in authors.items():
+        for length, value in zip((40, 100), values, strict=True):
+            assert float(jnp.square(predictions[name][:, length - 1] - prompts.y_q[:, 0]).mean()) == pytest.approx(value, rel=0.03), (name, length)
+
+
+# ---- theory ----
+
+
+def test_the_minimum_with_one_head_is_the_closed_form():
+    omega, mu, value = theory.one_head_minimiser(D, L, S2)
+    with jax.enable_x64():
+        found = minimize(lambda p: float(theory.approximate_loss(jnp.array(p[:1]), jnp.array(p[1:]), D, L, S2)), [0.3, 1.0], tol=1e-12)
+    assert found.fun == pytest.approx(value, abs=1e-6)
+    assert found.x == pytest.approx([omega, mu], abs=1e-4)
+    assert value == pytest.approx(0.37207, abs=1e-5)
+
+
+def test_two_heads_approach_the_infimum_and_the_best_mu_is_the_minimiser():
+    with jax.enable_x64():
+        limit = theory.many_heads_infimum(D, L, S2)
+        assert limit == pytest.approx(0.22088, abs=1e-5)
+        omega = jnp.array([1e-3, -1e-3])
+        mu = theory.best_mu(omega, D, L, S2)
+        assert float(theory.approximate_loss(omega, mu, D, L, S2)) == pytest.approx(limit, abs=1e-5)
+        gradient = jax.grad(theory.approximate_loss, argnums=1)(omega, mu, D, L, S2)
+        assert np.asarray(gradient) == pytest.approx(0.0, abs=1e-10)
+
+
+def test_the_gradient_of_the_approximate_loss_equals_finite_differences():
+    with jax.enable_x64():
+        point = jnp.array([0.3, -0.2, 0.5]), jnp.array([1.0, -2.0, 0.4])
+        for argnum in (0, 1):
+            gradient = jax.grad(theory.approximate_loss, argnums=argnum)(*point, D, L, S2)
+            for h in range(3):
+                shift = jnp.zeros(3).at[h].set(1e-6)
+                up, down = (theory.approximate_loss(*(p + sign * shift if i == argnum else p for i, p in enumerate(point)), D, L, S2) for sign in (1, -1))
+                assert float(gradient[h]) == pytest.approx(float(up - down) / 2e-6, rel=1e-6, abs=1e-7)
+
+
+def test_the_approximate_loss_is_near_the_measured_one_for_small_omega():
+    prompts, omega, mu = many_prompts(), jnp.array([0.15, -0.15]), jnp.array([2.9, -2.9])
+    measured = float(jax.jit(model.loss)(model.in_learnt_form(omega, mu, D), prompts))
+    assert measured == pytest.approx(float(theory.approximate_loss(omega, mu, D, 100, S2)), rel=0.06)
+
+
+def test_the_flow_is_of_order_four_and_follows_the_gradient():
+    with jax.enable_x64():
+        start = jnp.array([0.2, -0.1]), jnp.array([0.5, -0.4])
+
+        def end(dt):
+            step, point = jax.jit(theory.flow_step(D, L, S2, dt)), start
+            for t in range(round(0.4 / dt)):
+                point = step(point, t, None)
+            return np.concatenate(point)
+
+        errors = [np.abs(end(dt) - end(0.0025)).max() for dt in (0.04, 0.02)]
+        assert np.log2(errors[0] / errors[1]) == pytest.approx(4.0, abs=0.3)
+        direction = np.concatenate(theory.flow_step(D, L, S2, 1e-6)(start, 0, None)) - np.concatenate(start)
+        gradient = np.concatenate(jax.jit(jax.grad(lambda p: theory.approximate_loss(*p, D, L, S2)))(start))
+        assert direction / 1e-6 == pytest.approx(-gradient, rel=1e-4)
+
+
+def test_the_best_step_of_gradient_descent_has_the_stated_risk_and_no_better_neighbour():
+    assert theory.best_gd_risk(D, L, S2) == pytest.approx(0.23978, abs=1e-5)
+    step_size = theory.best_gd_step(np.eye(D), L, S2)[0, 0]
+    assert step_size == pytest.approx(1 + S2 - theory.best_gd_risk(D, L, S2))
+
+    def risk_on(setting):
+        Z, x_q, y_q = many_prompts(setting)
+        Xy = np.asarray((Z[:, :L, :D] * Z[:, :L, D:]).mean(axis=1))
+        return lambda Gamma: np.square(((Xy @ Gamma) * x_q).sum(axis=1) - y_q[:, 0]).mean()
+
+    assert risk_on(STANDARD)(step_size * np.eye(D)) == pytest.approx(theory.best_gd_risk(D, L, S2), rel=0.03)
+    risk, Gamma = risk_on(CORRELATED), theory.best_gd_step(CORRELATED.Sigma, L, S2)
+    for axis in np.linalg.eigh(CORRELATED.Sigma)[1].T[[0, -1]]:
+        change = 0.2 * np.outer(axis, axis) * (axis @ Gamma @ axis)
+        assert risk(Gamma) < min(risk(Gamma + change), risk(Gamma - change))
+
+
+# ---- end to end ----
+
+
+def made_up_trials() -> pd.DataFrame:
+    """Rows of three trained layers, two seeds each."""
+    lengths = np.array([10.0, 40.0, 100.0])
+    one = {"experiment": "isotropic", "attention": "softmax", "H": 1, "error": 0.40, "errors": np.array([0.9, 0.4, 0.3]), "lengths": lengths}
+    two = one | {"H": 2, "error": 0.25, "errors": np.array([0.6, 0.25, 0.2]), "diag_ratio": 0.99, "distance_to_debiased": 0.01, "mu_sum_ratio": 0.02}
+    linear = two | {"attention": "linear", "error": 0.24, "errors": np.array([0.7, 0.24, 1.7])}
+    predictors = {"experiment": "predictors", "lengths": lengths}
+    return pd.DataFrame([{**row, "seed": seed} for row in (one, two, linear, predictors) for seed in (0, 1)])
+
+
+def test_claims_read_the_right_rows():
+    trials = made_up_trials()
+    assert claims.multi_head_gain(trials).to_dict() == pytest.approx({0: 0.15, 1: 0.15})
+    assert claims.linear_length_gap(trials).to_dict() == pytest.approx({0: 1.5, 1: 1.5})
+    with pytest.raises(NotRun):
+        claims.zero_sum(trials)  # H = 4 was not trained
+
+
+def test_training_four_heads_beats_what_one_head_can_do():
+    config = Config(steps=1500, batch=64, test_prompts=5000, test_lengths=(40,), curve_points=3)
+    rows = run(config, {"experiment": "isotropic", "attention": "softmax", "H": 4}, (1000, 1001), "cpu")
+    for row in rows:
+        assert all(np.isfinite(value).all() for value in row.values())
+        assert row["error"] < 0.3  # the best single head is at 0.40
+        assert row["distance_to_debiased"] < 0.05
+    assert rows[0]["error"] != rows[1]["error"]
+
+
+def test_two_tasks_and_the_flow_run_end_to_end():
+    config = Config(steps=5, batch=16, test_prompts=100, curve_points=2, flow_time=1.0, flow_starts=2)
+    (tasks,) = run(config, {"experiment": "tasks", "attention": "softmax", "H": 3}, (5,), "cpu")
+    assert tasks["service"].shape == (3, 2)
+    assert tasks["service"][1] == pytest.approx([tasks["OV"][1, 0, 5], tasks["OV"][1, 1, 6]])
+    (flow,) = run(config, {"experiment": "flow", "H": 2}, (5,), "cpu")
+    assert flow["flow_loss"][-1] < flow["flow_loss"][0]
+    assert len(conditions(Config())) == 3 + 1 + 1 + 3 + 1 + 2
