@@ -26,6 +26,8 @@ class State(NamedTuple):
 
 
 class Program(NamedTuple):
+    """Two pure functions, to be compiled (``compiled``) or mapped over seeds first."""
+
     start: Callable[[PRNGKeyArray], State]
     advance: Callable[[State, Int16[Array, " tokens"], Int[Array, "steps batch"], PRNGKeyArray], tuple[State, Float[Array, " steps"]]]
     """``advance(state, tokens, starts, key)`` makes as many steps as ``starts`` has rows and returns their losses."""
@@ -66,4 +68,9 @@ def program(config: ModelConfig, recipe: Recipe, tokenizer: Tokenizer, dtype=jnp
 
         return jax.lax.scan(step, state, starts)
 
-    return Program(jax.jit(start), jax.jit(advance, donate_argnums=0))
+    return Program(start, advance)
+
+
+def compiled(run: Program, **options) -> Program:
+    """The program as two compiled functions; ``advance`` overwrites the state that it is given."""
+    return Program(jax.jit(run.start, **options), jax.jit(run.advance, donate_argnums=0, **options))

@@ -26,7 +26,7 @@ from shared.lms.config import ModelConfig, flatten, named, nest, parameter_count
 from shared.lms.corpora import CORPORA, documents
 from shared.lms.gates import evaluate
 from shared.lms.heldout import check
-from shared.lms.pretraining import Program, State, program
+from shared.lms.pretraining import Program, State, compiled, program
 from shared.lms.recipes import Recipe, TrainingText, recipe_for, training_text
 from shared.lms.tokenization import Tokenizer, tokenizer_of
 from shared.lms.weights import COMMITTED, full_name, read, replace, save
@@ -56,7 +56,7 @@ def main(arguments: list[str] | None = None) -> int:
         raise ValueError(f"{len(held_out['found'])} held-out texts are in the training documents, the first: {held_out['found'][0]!r}")
     states = cache_folder() / "lms" / f"{name}-{identity(config, recipe, tokenizer, text)}.state"
     began = time.time()
-    params, losses = train(program(config, recipe, tokenizer, dtype), text, seed, states, asked.every, tokens_a_step=recipe.batch * config.context)
+    params, losses = train(compiled(program(config, recipe, tokenizer, dtype)), text, seed, states, asked.every, tokens_a_step=recipe.batch * config.context)
     seconds = time.time() - began
 
     weights = {key: np.asarray(value) for key, value in flatten(params).items()}

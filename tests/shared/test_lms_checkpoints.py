@@ -72,17 +72,18 @@ def test_logits_equal_those_of_transformers(kind):
     config, weights = convert(theirs)
     ours = Transformer(config)
     ours.load_state_dict(weights)
-    params = nest({name: jnp.asarray(value.numpy()) for name, value in weights.items()})
     headless = kind == "bert without head"
     with torch.no_grad():
         found = theirs(ids, attention_mask=mask)
         expected = (found.last_hidden_state if headless else found.logits).numpy()
         in_torch = (ours.last_hidden_state if headless else ours)(ids, mask).numpy()
-    function = jax_model.last_hidden_state if headless else jax_model.logits
-    in_jax = jax.jit(function, static_argnames="config")(params, config, jnp.asarray(ids.numpy()), jnp.asarray(mask.numpy()) == 1)
     seen = mask.numpy() == 1
     np.testing.assert_allclose(in_torch[seen], expected[seen], atol=1e-4)
-    np.testing.assert_allclose(in_jax[seen], expected[seen], atol=1e-4)
+    if kind in ("llama, grouped, tied, rescaled", "qwen2", "bert"):  # test_lms_model holds JAX against torch for all shapes
+        params = nest({name: jnp.asarray(value.numpy()) for name, value in weights.items()})
+        logits = jax.jit(jax_model.logits, static_argnames="config", compiler_options={"xla_backend_optimization_level": 0})
+        in_jax = logits(params, config, jnp.asarray(ids.numpy()), jnp.asarray(seen))
+        np.testing.assert_allclose(in_jax[seen], expected[seen], atol=1e-4)
 
 
 @oracle
