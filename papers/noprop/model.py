@@ -56,12 +56,12 @@ def kl_to_prior(abar_0: Tensor, u: Tensor) -> Tensor:
 
 def normal(streams: Streams, like: Tensor) -> Tensor:
     """Standard normal draws of the shape (T, ...) of ``like``, block t's from its own stream."""
-    return torch.stack([torch.randn(like.shape[1:], generator=stream, device=like.device) for stream in streams])
+    return torch.stack([torch.randn(like.shape[1:], generator=stream, device=like.device, dtype=like.dtype) for stream in streams])
 
 
 def prior(stream: Generator, x: Tensor, m: int) -> Tensor:
     """z_0 ~ N(0, I), one for each image of x: (B, m)."""
-    return torch.randn(len(x), m, generator=stream, device=x.device)
+    return torch.randn(len(x), m, generator=stream, device=x.device, dtype=x.dtype)
 
 
 # ------------------------------------------------------------------------------------------------------------------- labels and their embeddings

@@ -47,7 +47,7 @@ class Config:
     """Embeddings that NoProp-DT is trained with: one-hot, learned (from orthogonal rows) or prototype (learned from an image of each class)."""
     backprop_embeddings: tuple[str, ...] = ("one-hot",)
     """The same for back-propagation through the chain (B1)."""
-    continuous_embeddings: tuple[str, ...] = ("one-hot", "learned")
+    continuous_embeddings: tuple[str, ...] = ("one-hot",)
     """The same for NoProp-CT and NoProp-FM."""
     channels: tuple[int, int, int] = (8, 16, 32)
     """Channels of the three convolutions. Paper: 32, 64, 128."""
@@ -70,9 +70,9 @@ class Config:
     """Euler steps of the neural ODE (B3), in training and inference."""
     inference_runs: int = 5
     """Inference is random: the final accuracy is the mean over so many runs."""
-    evaluations: int = 10
+    evaluations: int = 6
     """Points of the test-accuracy curve, equally spaced in epochs."""
-    blind_epochs: int = 10
+    blind_epochs: int = 5
     """Passes over the data when every image is replaced by zeros."""
     order_epochs: int = 1
     """Passes over the data when blocks are trained one at a time in two orders."""

@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from papers.noprop.blocks import Blocks, ImagePath, Linear, TimeBlock, time_features
+from papers.noprop.blocks import Blocks, ImagePath, Linear, TimeBlock, dropout, time_features
 from papers.noprop.memory import saved_bytes, training_flops
 from papers.noprop.model import (
     DiscreteChain,
@@ -126,6 +126,12 @@ def test_prototype_is_the_medoid_by_median_distance():
         images = [image.flatten().numpy() for image in x[y == label]]
         medians = [sorted(np.linalg.norm(one - other) for j, other in enumerate(images) if j != i)[(len(images) - 2) // 2] for i, one in enumerate(images)]
         np.testing.assert_array_equal(row, images[int(np.argmin(medians))])
+
+
+def test_prototype_pays_no_heed_to_outliers():
+    """On a line, 0 1 2 3 and 100 101 102: the mean distance would choose 3, the median chooses 1 (or 2, as near)."""
+    line = torch.tensor([0.0, 1.0, 2.0, 3.0, 100.0, 101.0, 102.0])[:, None, None, None]
+    assert prototypes(line, torch.zeros(7, dtype=torch.long), 1).item() in (1.0, 2.0)
 
 
 def test_readout_begins_as_the_nearest_embedding_and_its_loss_is_cross_entropy():
@@ -244,7 +250,13 @@ def test_a_block_is_the_network_of_the_appendix():
     torch.testing.assert_close(blocks(z[None], x[None])[0], h @ blocks.head.logits.weight[0] + blocks.head.logits.bias[0, 0])
 
 
-def test_dropout_keeps_the_mean_and_draws_from_the_streams_of_the_blocks_alone():
+def test_dropout_drops_a_share_p_and_keeps_the_mean():
+    dropped = dropout(torch.ones(500, 6, 4, 4), 0.2, generators([0, 1]))
+    assert set(dropped.unique().tolist()) == {0.0, 1.25}
+    assert (dropped == 0).float().mean().item() == pytest.approx(0.2, abs=0.01)
+
+
+def test_dropout_of_a_block_draws_from_its_stream_alone():
     path = ImagePath(generators([0, 1]), IMAGE, (2, 3, 4), 6, p=0.2)
     x = torch.randn(2, 16, *IMAGE)
     one, same, other = (path(x, [generator(7), generator(seed)]) for seed in (8, 8, 9))
@@ -270,6 +282,26 @@ def test_back_propagation_reaches_every_block():
     model = chain([1, 2, 3], 3)
     gradients = torch.autograd.grad(model.backprop_loss(*batch(1), generators([0])), model.blocks.parameters())
     assert all((gradient.flatten(1).abs().max(dim=1).values > 0).all() for gradient in gradients)
+
+
+def test_gradient_of_back_propagation_is_that_of_finite_differences():
+    """Through every path of the chain: through z as a block's input and through b_t z past the block."""
+    model = chain([1, 2, 3], 3).double().eval()
+    x, y = batch(1)
+    parameters = [p for p in model.parameters() if p.requires_grad]
+    direction = [torch.randn(p.shape, generator=generator(i), dtype=p.dtype) for i, p in enumerate(parameters)]
+
+    def loss_at(step: float) -> torch.Tensor:
+        for p, d in zip(parameters, direction, strict=True):
+            p.data.add_(d, alpha=step)
+        loss = model.backprop_loss(x.double(), y, generators([0]))
+        for p, d in zip(parameters, direction, strict=True):
+            p.data.sub_(d, alpha=step)
+        return loss
+
+    gradients = torch.autograd.grad(loss_at(0.0), parameters)
+    slope = sum(float((g * d).sum()) for g, d in zip(gradients, direction, strict=True))
+    assert slope == pytest.approx((loss_at(1e-6) - loss_at(-1e-6)).item() / 2e-6, rel=1e-4)
 
 
 def test_a_blocks_loss_is_the_formula():
@@ -326,8 +358,11 @@ def test_every_stream_shuffles_all_images_for_itself():
 # ---------------------------------------------------------------------------------------------------------------- continuous time, flow matching
 
 
-def test_gamma_falls_between_its_ends_and_its_slope_is_the_derivative():
-    schedule = NoiseSchedule(generator(0), -3.0, 4.0).double()
+@pytest.mark.parametrize("seed", range(4))
+def test_gamma_falls_between_its_ends_and_its_slope_is_the_derivative(seed):
+    schedule = NoiseSchedule(generator(0), -3.0, 4.0, width=3).double()
+    for parameter in (schedule.slope, schedule.height):  # training may take them anywhere
+        parameter.data = 3 * torch.randn(parameter.shape, generator=generator(seed), dtype=torch.float64)
     t = torch.linspace(0, 1, 101, dtype=torch.float64, requires_grad=True)
     gamma, slope = schedule(t)
     torch.testing.assert_close(gamma[[0, -1]], torch.tensor([4.0, -3.0], dtype=torch.float64), atol=1e-6, rtol=0)
@@ -400,6 +435,11 @@ def test_euler_on_the_true_velocity_lands_on_the_embedding(steps):
         torch.testing.assert_close(euler(truth, torch.randn(N_CLASSES, N_CLASSES), None, steps), torch.eye(N_CLASSES))
 
 
+def test_euler_takes_a_constant_velocity_once():
+    z, v = torch.randn(5, 3), torch.randn(5, 3)
+    torch.testing.assert_close(euler(lambda z, features, t: v, z, None, 9), z + v)
+
+
 def test_continuous_sampler_with_an_oracle_ends_at_the_label():
     y = torch.arange(N_CLASSES)
     model = NoPropCT(Readout(torch.eye(N_CLASSES), False), TrueVelocity(torch.eye(N_CLASSES)), NoiseSchedule(generator(1), -6.0, 6.0), 1.0, steps=5)
@@ -425,7 +465,9 @@ def test_saved_bytes_of_a_small_network_are_those_counted_by_hand():
     # kept: x for the first map's weight; the ReLU's output, for itself and for the second map at once; the squares' input. Weights are not counted.
     by_hand = 4 * (16 * 4 + 16 * 8 + 16 * 3)
     assert saved_bytes(lambda: second(F.relu(first(x))).square().sum(), parameters) == by_hand
-    assert saved_bytes(lambda: second(F.relu(first(x))).square().sum(), []) == by_hand + 4 * 8 * 3 + (4 * 4 * 8 if x.requires_grad else 0)
+    assert saved_bytes(lambda: second(F.relu(first(x))).square().sum(), []) == by_hand + 4 * 8 * 3  # the first map's weight is kept only for a gradient of x
+    # a view is its storage, and is not counted beside it
+    assert saved_bytes(lambda: (lambda h: second(h).sum() + h.flatten().square().sum())(F.relu(first(x))), parameters) == 4 * (16 * 4 + 16 * 8)
     assert training_flops(lambda: second(F.relu(first(x))).square().sum()) == 2 * 16 * (4 * 8 * 2 + 8 * 3 * 3)
 
 
