@@ -98,6 +98,20 @@ def reviews() -> list[str]:
     return [review.replace("<br />", " ") for review in load().x_train]
 
 
+def captions() -> list[str]:
+    from shared.data.multi30k import load
+
+    return load("en").train
+
+
+def abstracts() -> list[str]:
+    """Titles and texts of the documents of three retrieval collections; their queries stay held out."""
+    from shared.data import cacm, cisi, cranfield
+
+    collections = [module.load() for module in (cranfield, cisi, cacm)]
+    return [f"{each.titles[key]} {text}".strip() for each in collections for key, text in each.documents.items() if text.strip()]
+
+
 PSF = "PSF licence version 2"
 CORPORA = {
     "wikitext": Corpus("WikiText-2, validation part", "CC BY-SA 3.0 and GFDL; Wikipedia's authors, Merity et al. 2016", True, wikitext),
@@ -106,6 +120,8 @@ CORPORA = {
     "sources": Corpus("sources of the Python standard library without tests", PSF, True, sources),
     "newsgroups": Corpus("20 Newsgroups, training part, cleaned", "not stated", False, newsgroups),
     "reviews": Corpus("IMDB reviews, training part", "not stated", False, reviews),
+    "captions": Corpus("Multi30k, English training captions", "not stated; research use", False, captions),
+    "abstracts": Corpus("documents of Cranfield, CISI and CACM", "not stated; free for research", False, abstracts),
 }
 FREE = {"en": ("wikitext", "shakespeare", "documentation"), "py": ("sources",)}
 

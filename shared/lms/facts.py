@@ -11,11 +11,11 @@ from __future__ import annotations
 
 import csv
 import gzip
-import os
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
+
+from shared.data.fetch import Dataset, obtain
 
 TEMPLATES = (
     "{head} {relation} {tail} .",
@@ -131,7 +131,7 @@ def load_facts(free: bool = True) -> list[Fact]:
     graphs = {"umls": "umls", "countries": "countries_S1", "nations": "nations"}
     facts = [Fact(graph, relation, plain(head), plain(tail)) for graph, folder in graphs.items() for head, relation, tail in triples(folder)]
     if not free:
-        with open(data_folder("animals_awa2") / "predicate_matrix_binary.csv") as file:
+        with open(obtain(ANIMALS).folder / "predicate_matrix_binary.csv") as file:
             facts += [Fact("animals", "has", plain(row["class"]), name) for row in csv.DictReader(file) for name, value in row.items() if value == "1"]
     return facts
 
@@ -142,13 +142,9 @@ def plain(name: str) -> str:
 
 def triples(folder: str) -> list[tuple[str, str, str]]:
     """(head, relation, tail) of a graph's training part; the file of Nations has the relation first."""
-    with gzip.open(data_folder("kg") / folder / "train.txt.gz", "rt", encoding="utf-8") as file:
+    with gzip.open(obtain(GRAPHS).folder / folder / "train.txt.gz", "rt", encoding="utf-8") as file:
         rows = [line.rstrip("\n").split("\t") for line in file]
     return [(b, a.lower(), c) if folder == "nations" else (a, b, c) for a, b, c in rows]
-
-
-def data_folder(name: str) -> Path:
-    return Path(os.environ["REPRO_DATA_DIR"]) / name
 
 
 def relation_words(fact: Fact) -> str:
@@ -168,3 +164,25 @@ def sentences(facts: list[Fact], passes: int, rng: np.random.Generator) -> list[
     """Every fact ``passes`` times, each pass in a new order and each fact's templates in turn from a random one."""
     first = rng.integers(len(TEMPLATES), size=len(facts))
     return [render(facts[i], (first[i] + turn) % len(TEMPLATES)) for turn in range(passes) for i in rng.permutation(len(facts))]
+
+
+GRAPHS = Dataset(
+    name="kg",
+    title="Knowledge graphs UMLS, Countries S1 and Nations, training triples",
+    home="https://github.com/villmow/datasets_knowledge_embedding",
+    licence="MIT",
+    citation="S. Kok, P. Domingos, Statistical predicate invention, 2007; G. Bouchard, S. Singh, T. Trouillon, On approximate reasoning capabilities, 2015",
+    mirror={
+        "umls/train.txt.gz": "0dc9ebe869716b667b9635f92e95bbd1e6cb9b7b25c4834128c9a608142b4c71",
+        "countries_S1/train.txt.gz": "3c8a4830bc6bb1ad876291e695eb4c94dd473bac65f1474a1f58ab94693b5a52",
+        "nations/train.txt.gz": "8d03c93d1ac17d82cc23afde497fce9cce31c26b4f43fa3da44318a03b5cd876",
+    },
+)
+ANIMALS = Dataset(
+    name="animals_awa2",
+    title="Animals with Attributes 2, class-attribute matrix",
+    home="https://cvml.ista.ac.at/AwA2/",
+    licence="research use, cite the papers",
+    citation="Y. Xian, C. Lampert, B. Schiele, Z. Akata, Zero-shot learning, a comprehensive evaluation, 2018, arXiv:1707.00600",
+    mirror={"predicate_matrix_binary.csv": "dd772d9d17fa453eba67a534bcda7901a91d5dc4cc5af79ddf36a8dc6cbbbd9b"},
+)

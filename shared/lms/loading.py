@@ -10,6 +10,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
+import numpy as np
+
 from shared.lms.config import SIZES, ModelConfig, named, nest, split_name
 from shared.lms.tokenization import Tokenizer, load_tokenizer, tokenizer_of
 from shared.lms.weights import find, read
@@ -46,7 +48,8 @@ def load_jax(name: str) -> JaxModel:
         config, seed = named(name), split_name(name)[3]
         return JaxModel(jax.jit(init, static_argnames="config")(jax_key(seed, "init"), config), config, tokenizer_of(name), {})
     config, weights, tokenizer, card = read_any(name)
-    return JaxModel(nest({name: jnp.asarray(value) for name, value in weights.items()}), config, tokenizer, card)
+    arrays = {name: jnp.asarray(value if isinstance(value, np.ndarray) else value.float().numpy()) for name, value in weights.items()}
+    return JaxModel(nest(arrays), config, tokenizer, card)
 
 
 def load_torch(name: str, device: str = "cpu", dtype: torch.dtype | None = None) -> TorchModel:
@@ -59,9 +62,8 @@ def load_torch(name: str, device: str = "cpu", dtype: torch.dtype | None = None)
         config, seed = named(name), split_name(name)[3]
         return TorchModel(Transformer(config, torch_generator(seed, "init")).to(device, dtype), config, tokenizer_of(name), {})
     config, weights, tokenizer, card = read_any(name)
-    module = Transformer(config)
-    module.load_state_dict({name: torch.as_tensor(value, dtype=dtype or torch.float32) for name, value in weights.items()}, assign=True)
-    return TorchModel(module.to(device), config, tokenizer, card)
+    tensors = {name: torch.as_tensor(value).to(device, dtype or torch.float32) for name, value in weights.items()}
+    return TorchModel(Transformer.from_weights(config, tensors).to(device), config, tokenizer, card)
 
 
 def is_model_name(name: str) -> bool:

@@ -23,6 +23,8 @@ from pathlib import Path
 import tokenizers
 from tokenizers import Regex, decoders, models, normalizers, pre_tokenizers, trainers
 
+from shared.lms.weights import checked, register
+
 FOLDER = Path(__file__).parent / "tokenizers"
 ROLES = ("pad", "bos", "eos", "unk", "mask", "sep", "cls", "m1", "m2", "m3", "s0", "s1", "s2", "s3", "s4", "s5")
 """The special tokens, ids 0-15; m1-m3 are for prompts' own marks, s0-s5 are spare. Written <|pad|> and so on, which no text contains by chance."""
@@ -108,7 +110,7 @@ def load_tokenizer(name: str) -> Tokenizer:
     path = FOLDER / f"{name}.json"
     if not path.exists():
         raise ValueError(f"no tokenizer is called {name!r}; there are {', '.join(sorted(p.stem for p in FOLDER.glob('*.json')))} and hash<buckets>")
-    return Tokenizer(tokenizers.Tokenizer.from_file(str(path)), name)
+    return Tokenizer(tokenizers.Tokenizer.from_file(str(checked(path))), name)
 
 
 def tokenizer_of(model: str) -> Tokenizer:
@@ -176,3 +178,4 @@ if __name__ == "__main__":
         trained = train(chosen)
         (FOLDER / f"{chosen}.json").write_text(trained.to_str(pretty=False) + "\n")
         print(chosen, trained.get_vocab_size(), Tokenizer(trained, chosen).sha256)
+    register()

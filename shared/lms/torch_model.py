@@ -95,14 +95,17 @@ class Block(Sites):
             if cache:
                 k, v = torch.cat([cache["k"], k], dim=-2), torch.cat([cache["v"], v], dim=-2)
             cache |= {"k": k, "v": v}
+        options = {"scale": self.config.attention_scale, "enable_gqa": self.config.kv_heads != self.config.heads}
+        if mask is None and cache is None and not self.config.windows and "prefix" not in self.injected:
+            y = F.scaled_dot_product_attention(q, k, v, is_causal=self.config.causal, **options)  # without a mask torch may fuse the most
+            return self.project("o", y.transpose(-3, -2).flatten(-2))
         allowed = self.visible(x.shape[-2], k.shape[-2], start, x.device)
         if mask is not None:
             allowed = (allowed & mask.bool()[..., None, :]).unsqueeze(-3)  # (batch, 1, length, slots)
         k, v = self.at("prefix", (k, v), x)
         allowed = F.pad(allowed, (k.shape[-2] - allowed.shape[-1], 0), value=True)  # injected keys come first and are seen by every query
         bias = torch.zeros(allowed.shape, dtype=q.dtype, device=q.device).masked_fill(~allowed, torch.finfo(q.dtype).min)
-        grouped = self.config.kv_heads != self.config.heads
-        y = F.scaled_dot_product_attention(q, k, v, attn_mask=bias, scale=self.config.attention_scale, enable_gqa=grouped)
+        y = F.scaled_dot_product_attention(q, k, v, attn_mask=bias, **options)
         return self.project("o", y.transpose(-3, -2).flatten(-2))
 
     def feed_forward(self, x: Float[Tensor, "batch length width"]) -> Tensor:
@@ -158,6 +161,15 @@ class Transformer(Sites):
         self.register_buffer("frequencies", torch.tensor(config.frequencies, dtype=torch.float32), persistent=False)
         if generator is not None:
             self.initialise(generator)
+
+    @classmethod
+    def from_weights(cls, config: ModelConfig, weights: dict[str, Tensor]) -> Transformer:
+        """The model with these very tensors as its parameters: nothing is drawn or copied, so that it also serves for billions of them."""
+        with torch.device("meta"):
+            model = cls(config)
+        model.load_state_dict(weights, assign=True)
+        model.frequencies = torch.tensor(config.frequencies, dtype=torch.float32)
+        return model
 
     @torch.no_grad()
     def initialise(self, generator: torch.Generator) -> None:

@@ -29,7 +29,7 @@ from shared.lms.heldout import check
 from shared.lms.pretraining import Program, State, compiled, program
 from shared.lms.recipes import Recipe, TrainingText, recipe_for, training_text
 from shared.lms.tokenization import Tokenizer, tokenizer_of
-from shared.lms.weights import COMMITTED, full_name, read, replace, save
+from shared.lms.weights import COMMITTED, full_name, read, register, replace, save
 from shared.seeds import jax_key
 
 CHUNK = 50
@@ -67,6 +67,8 @@ def main(arguments: list[str] | None = None) -> int:
     card["gates"] = evaluate(stored, config, tokenizer, recipe, split_name(name)[1])
     save(path, config, weights, card)
     states.unlink(missing_ok=True)
+    if asked.commit:
+        register()
     print(json.dumps(card["gates"], indent=1))
     print(f"wrote {path}" + ("" if card["gates"]["passed"] else "; a gate is NOT passed"))
     return 0

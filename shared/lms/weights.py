@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import json
 import os
 from pathlib import Path
@@ -11,15 +12,38 @@ import numpy as np
 from safetensors import safe_open
 from safetensors.numpy import save_file
 
+from shared.lms.committed import SHA256
 from shared.lms.config import ModelConfig, split_name
 
-COMMITTED = Path(__file__).parent / "weights"
+PACKAGE = Path(__file__).parent
+COMMITTED = PACKAGE / "weights"
 
 
 def full_name(name: str) -> str:
     """``dec-xs`` -> ``dec-xs-0``: a name without a seed means seed 0."""
     family, size, text, seed = split_name(name)
     return "-".join([family, size, *(["py"] if text == "py" else []), str(seed)])
+
+
+def sha256_of(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def register() -> None:
+    """Write the checksums of all files of this package into ``committed.py``."""
+    files = sorted([*COMMITTED.glob("*.safetensors"), *(PACKAGE / "tokenizers").glob("*.json")])
+    lines = "".join(f'    "{path.relative_to(PACKAGE).as_posix()}": "{sha256_of(path)}",\n' for path in files)
+    index = PACKAGE / "committed.py"
+    text = index.read_text().partition("SHA256 = ")[0] + f"SHA256 = {{\n{lines}}}\n"
+    replace(index, lambda partial: partial.write_text(text))
+
+
+def checked(path: Path) -> Path:
+    """The path of a file of this package, once its checksum is found right."""
+    name = path.relative_to(PACKAGE).as_posix()
+    if SHA256.get(name) != sha256_of(path):
+        raise ValueError(f"{name} is not the file that committed.py names: it is damaged, or was changed without `register`")
+    return path
 
 
 def save(path: Path, config: ModelConfig, weights: dict[str, np.ndarray], card: dict) -> None:
@@ -58,5 +82,5 @@ def find(name: str) -> Path:
     places = [COMMITTED / wanted, cache_folder() / "lms" / wanted]
     for path in places:
         if path.exists():
-            return path
+            return checked(path) if path.parent == COMMITTED else path
     raise FileNotFoundError(f"no weights of {name}: looked for {' and '.join(map(str, places))}. Train them with `python -m shared.lms.train {name}`.")

@@ -104,3 +104,24 @@ def test_a_checkpoint_that_does_not_fit_is_refused():
                 )
             )
         )
+
+
+@oracle
+def test_a_checkpoint_on_disk_loads_by_its_path_into_both_frameworks(tmp_path):
+    import transformers as hf
+
+    from shared.lms.loading import load_jax, load_torch
+    from shared.lms.tokenization import load_tokenizer
+
+    config = hf.LlamaConfig(**(SMALL | {"vocab_size": 2048}), intermediate_size=88, num_key_value_heads=2)
+    theirs = hf.LlamaForCausalLM(config).eval()
+    theirs.save_pretrained(tmp_path)
+    wrapped = hf.PreTrainedTokenizerFast(tokenizer_object=load_tokenizer("en2k").inner, eos_token="<|eos|>", pad_token="<|pad|>")
+    wrapped.save_pretrained(tmp_path)
+    in_torch, in_jax = load_torch(str(tmp_path)), load_jax(str(tmp_path))
+    assert (in_jax.tokenizer.eos, in_jax.tokenizer.pad, in_jax.tokenizer.cls) == (2, 0, -1)
+    ids = in_torch.tokenizer.encode("the plot is thin .")
+    with torch.no_grad():
+        expected = theirs(torch.tensor([ids])).logits.numpy()
+        np.testing.assert_allclose(in_torch.module(torch.tensor([ids])), expected, atol=1e-4)
+    np.testing.assert_allclose(jax_model.logits(in_jax.params, in_jax.config, jnp.asarray([ids])), expected, atol=1e-4)

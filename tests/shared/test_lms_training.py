@@ -12,12 +12,15 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+import torch
 
 from shared.data.fetch import DataUnavailable
-from shared.lms import corpora, heldout, train, weights
-from shared.lms.config import decoder, encoder, parameter_shapes
+from shared.lms import corpora, heldout, jax_model, train, weights
+from shared.lms.committed import SHA256
+from shared.lms.config import decoder, encoder, named, parameter_shapes
 from shared.lms.fact_recall import ask, share_right
 from shared.lms.facts import TEMPLATES, Fact, prompt, render, sentences
+from shared.lms.loading import load_jax, load_torch
 from shared.lms.ngrams import NGrams
 from shared.lms.objectives import cross_entropy, mask_tokens, masked_loss, next_token_loss
 from shared.lms.pretraining import compiled, program
@@ -305,3 +308,24 @@ def test_a_committed_model_is_what_its_card_says(path):
     assert card["held_out"]["found"] == [] and not card["held_out"]["not_at_hand"]
     assert all(np.isfinite(value).all() for value in flat.values())
     assert json.dumps(card).count("/root") == 0
+
+
+def test_every_committed_file_has_its_checksum_in_the_code():
+    files = [*weights.COMMITTED.glob("*.safetensors"), *(weights.PACKAGE / "tokenizers").glob("*.json")]
+    assert {path.relative_to(weights.PACKAGE).as_posix(): weights.sha256_of(path) for path in files} == SHA256
+    assert all(path.with_suffix(".json").exists() for path in weights.COMMITTED.glob("*.safetensors"))
+
+
+def test_random_and_saved_models_load_by_name_into_both_frameworks(tmp_path, monkeypatch):
+    monkeypatch.setenv("REPRO_CACHE_DIR", str(tmp_path))
+    config = named("dec-m-7")
+    small = dataclasses.replace(DEC, vocab=config.vocab)
+    flat = {name: 0.1 * numpy_rng(0, name).standard_normal(shape).astype(np.float32) for name, shape in parameter_shapes(small).items()}
+    weights.save(tmp_path / "lms" / "dec-m-7.safetensors", small, flat, {"tokenizer": {"name": "en4k"}})
+    in_jax, in_torch = load_jax("dec-m-7"), load_torch("dec-m-7")
+    assert in_jax.config == in_torch.config == small and in_jax.tokenizer.name == "en4k"
+    ids = np.array([in_jax.tokenizer.encode("a name is a promise")])
+    expected = in_torch.module(torch.from_numpy(ids)).detach().numpy()
+    np.testing.assert_allclose(jax_model.logits(in_jax.params, small, jnp.asarray(ids)), expected, atol=1e-4)
+    assert load_torch("enc-nano-3").config == named("enc-nano") and load_torch("enc-nano-3").tokenizer.name == "hash512"
+    assert not torch.equal(load_torch("enc-nano-3").module.tokens.weight, load_torch("enc-nano").module.tokens.weight)

@@ -1,0 +1,11 @@
+"""The sha256 of every weights and tokenizer file of this package, written by the programs that make them.
+
+It is code so that a paper's cached trials, which are keyed by the code that they import, are redone when a file changes.
+"""
+
+SHA256 = {
+    "tokenizers/en2k.json": "ee320136424877b3c8e837f76afc3f677a29299bd4ec3a68eff36a6872a65d78",
+    "tokenizers/en4k.json": "2ed14a83abaece2f49dc07cab2d217c2127a55dab66726b55a000b34b7a3d75f",
+    "tokenizers/en8kw.json": "cc5ebd1b251b2ef1d8f989b8b84483a809c8a8f47114736127fbb702716fbacf",
+    "tokenizers/py2k.json": "8dc3cbc32f8fb304cb8aa5d4a3f38b434c5796d2580a63b3fe19acd556c89761",
+}
