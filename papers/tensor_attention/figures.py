@@ -1,0 +1,158 @@
+"""Figures from the record: time against n, error against degree, degree against entry bound, error at a fixed rank, Match3.
+
+python -m papers.tensor_attention.figures
+"""
+
+from __future__ import annotations
+
+import matplotlib.pyplot as plt
+import numpy as np
+from matplotlib.figure import Figure
+
+from shared.engine import Record, draw_figures
+from shared.figures import ONE_COLUMN, ROLES, TWO_COLUMNS, band, colour, interval, style, whiskers
+
+RANK_BUDGET = 500
+ENTRIES = {"uniform": "entries uniform on $[-B, B]$", "signs": "entries $\\pm B$"}
+SERIES = ("method", "variant", "baseline2", "variant2", "baseline", "baseline3")
+
+
+def draw(record: Record) -> dict[str, Figure]:
+    with style():
+        return {
+            "time": time_against_n(record),
+            "error": error_against_degree(record),
+            "degree": degree_against_bound(record),
+            "entries": error_at_fixed_rank_and_match3(record),
+            "match3": trained_layers(record),
+        }
+
+
+def log_band(ax, x, values, label: str | None, role: str) -> None:
+    """A line of geometric means with the 95 % interval of the logarithm; values (seeds, len(x))."""
+    mean, low, high = (10**limit for limit in interval(np.log10(values)))
+    hue, marker, dash = ROLES[role]
+    ax.plot(x, mean, color=hue, marker=marker, linestyle=dash, label=label)
+    ax.fill_between(x, low, high, color=hue, alpha=0.2, linewidth=0)
+
+
+def time_against_n(record: Record) -> Figure:
+    """Seconds of a call, with the slope over the three largest n that the claims judge."""
+    fig, ax = plt.subplots(figsize=ONE_COLUMN)
+    timed = record.select(experiment="time")
+    workloads = timed.drop_duplicates(["algorithm", "d", "g"])
+    for role, (_, workload) in zip(("baseline", "method", "variant"), workloads.iterrows(), strict=True):
+        where = {"experiment": "time", "algorithm": workload.algorithm, "d": workload.d}
+        if workload.algorithm == "fast":
+            where["g"] = workload.g
+        n, seconds = record.curve("length", **where)[0], record.curve("call_seconds", **where)
+        slope = np.mean([np.polyfit(np.log(n[-3:]), np.log(one[-3:]), 1)[0] for one in seconds])
+        name = "exact" if workload.algorithm == "exact" else f"fast, $d={workload.d}$, $g={workload.g:.0f}$"
+        log_band(ax, n, seconds, f"{name}: slope {slope:.2f}", role)
+        guide = 3 if workload.algorithm == "exact" else 1
+        ax.plot(n, seconds[:, -1].mean() * (n / n[-1]) ** guide, color="#999999", linestyle=":", linewidth=0.8)
+    ax.plot([], [], color="#999999", linestyle=":", linewidth=0.8, label="slopes 3 and 1")
+    ax.set(xscale="log", yscale="log", xlabel="sequence length $n$ (log)", ylabel="seconds (log)")
+    ax.legend(title=f"95% CI, n = {len(record.seeds)} repeats", title_fontsize=7)
+    return fig
+
+
+def error_against_degree(record: Record) -> Figure:
+    """max |fast - exact| for several B: Taylor full, Chebyshev thin."""
+    n = record.config["error_n"][0]
+    bounds = [B for B in (0.5, 1.0, 1.5, 2.0) if B in record.config["bounds"]]
+    fig, axes = plt.subplots(1, 2, figsize=TWO_COLUMNS, sharey=True)
+    for ax, entries in zip(axes, ENTRIES, strict=True):
+        for role, B in zip(SERIES, bounds, strict=False):
+            where = {"experiment": "error", "entries": entries, "d": 4, "n": n, "B": B}
+            g = record.curve("degree", **where)[0]
+            log_band(ax, g, record.curve("error_taylor", **where), f"$B={B:g}$", role)
+            chebyshev = np.log10(record.curve("error_chebyshev", **where)).mean(axis=0)
+            ax.plot(g, 10**chebyshev, color=colour(role), linewidth=0.6, linestyle=":")
+        ax.axhline(n**-2, color="#444444", linewidth=0.7)
+        ax.annotate("$1/n^2$", (g[-1], n**-2), ha="right", va="bottom", fontsize=7)
+        ax.set(yscale="log", xlabel="degree $g$ of the polynomial", title=f"{ENTRIES[entries]}, $n={n}$, $d=4$")
+        ax.set_xticks(g)
+    axes[0].set_ylabel("max |fast − exact| (log)")
+    axes[1].plot([], [], color="#444444", linewidth=0.6, linestyle=":", label="Chebyshev")
+    axes[1].legend(title=f"Taylor: 95% CI, n = {len(record.seeds)}", title_fontsize=7, loc="lower left", ncols=2)
+    return fig
+
+
+def degree_against_bound(record: Record) -> Figure:
+    """The degree that exp needs on [-B^k, B^k], and its slope over the range that the claim judges."""
+    fig, ax = plt.subplots(figsize=ONE_COLUMN)
+    roles = dict(zip((2, 3, 4), ("baseline", "method", "baseline2"), strict=True))
+    for order in record.config["degree_orders"]:
+        where = {"experiment": "degree", "order": order}
+        B, g = record.curve("bound", **where)[0], record.curve("degree_needed", **where)[0]
+        inside = (B >= 1.5) & (B <= 2.4)
+        slope = np.polyfit(np.log(B[inside]), np.log(g[inside]), 1)[0]
+        hue, marker, _ = ROLES[roles[order]]
+        ax.plot(B, g, color=hue, marker=marker, linestyle="none", markersize=2.5, label=f"order $k={order}$: slope {slope:.2f}")
+        ax.plot(B, g[-1] * (B / B[-1]) ** order, color=hue, linestyle=":", linewidth=0.8)
+    ax.plot([], [], color="#777777", linestyle=":", linewidth=0.8, label="$B^k$")
+    ax.set(xscale="log", yscale="log", xlabel="entry bound $B$ (log)", ylabel="degree for relative error 1% (log)")
+    ax.axvspan(1.5, 2.4, color="#7F7F7F", alpha=0.1, linewidth=0)
+    ax.set_xticks([1, 1.5, 2, 2.4], ["1", "1.5", "2", "2.4"])
+    ax.set_yticks([5, 10, 20, 50], ["5", "10", "20", "50"])
+    ax.minorticks_off()
+    ax.legend(title="slope over the shaded range", title_fontsize=7)
+    return fig
+
+
+def error_at_fixed_rank_and_match3(record: Record) -> Figure:
+    """Large entries: what they cost the fast algorithm, and what Match3 needs them for."""
+    fig, (left, right) = plt.subplots(1, 2, figsize=TWO_COLUMNS)
+    n, bounds = record.config["error_n"][0], record.config["bounds"]
+    for entries, role in zip(ENTRIES, ("method", "baseline"), strict=True):
+        best = []
+        for B in bounds:
+            where = {"experiment": "error", "entries": entries, "d": 4, "n": n, "B": B}
+            affordable = record.curve("rank", **where)[0] <= RANK_BUDGET
+            both = np.stack([record.curve("error_taylor", **where), record.curve("error_chebyshev", **where)])  # (2, seeds, degrees)
+            best.append(both[:, :, affordable].min(axis=(0, 2)) / record.curve("largest_output", **where))
+        log_band(left, bounds, np.stack(best, axis=1), ENTRIES[entries], role)
+    left.axvline(np.log(n) ** (1 / 3), color="#444444", linewidth=0.7, linestyle="--", label=f"$(\\log n)^{{1/3}}$, $n={n}$")
+    left.set(yscale="log", xlabel="entry bound $B$", ylabel="least error / largest output (log)", title=f"fast algorithm at rank $r \\leq {RANK_BUDGET}$")
+    left.legend(title=f"95% CI, n = {len(record.seeds)}", title_fontsize=7)
+
+    n, d = record.config["match_n"][len(record.config["match_n"]) // 2], 4
+    moduli = [M for M in (31, 101) if M in record.config["match_M"]]
+    for M, role in zip(moduli, ("variant", "method"), strict=False):
+        where = {"experiment": "match3", "n": n, "M": M}
+        entry_bound = (d * record.curve("beta", **where)[0]) ** (1 / 3)
+        band(right, entry_bound, record.curve("accuracy_by_beta", **where), f"$M={M}$", role, marker=True, show_n=False)
+        yes = record.curve("share_of_yes", **where).mean()
+        right.axhline(max(yes, 1 - yes), color=colour(role), linewidth=0.7, linestyle=":")
+    right.axvline(np.log(n) ** (1 / 3), color="#444444", linewidth=0.7, linestyle="--", label="$(\\log n)^{1/3}$")
+    right.plot([], [], color="#777777", linewidth=0.7, linestyle=":", label="always the commoner answer")
+    right.set(xscale="log", xlabel="entry bound $B$ (log)", ylabel="share of right answers", title=f"Match3 by construction, $n={n}$")
+    right.legend(loc="lower right")
+    return fig
+
+
+def trained_layers(record: Record) -> Figure:
+    """Test accuracy of the trained layers: at the end, and on the way there."""
+    fig, (left, right) = plt.subplots(1, 2, figsize=TWO_COLUMNS, width_ratios=[1, 1.3], sharey=True)
+    layers = record.select(experiment="trained").drop_duplicates(["order", "heads"])
+    matrix_roles = iter(("variant2", "baseline3", "baseline2", "baseline"))
+    names = []
+    for position, (_, layer) in enumerate(layers.iterrows()):
+        where = {"experiment": "trained", "order": layer.order, "heads": layer.heads}
+        role = "method" if layer.order == 3 else next(matrix_roles)
+        kind = "tensor" if layer.order == 3 else "matrix"
+        names.append(f"{kind}\n{layer.heads:.0f} × {layer.head_width:.0f}\n{layer.parameters / 1000:.1f}k")
+        whiskers(left, position, record.curve("test_accuracy", **where), role=role)
+        step, curve = record.curve("step", **where)[0], record.curve("accuracy_by_step", **where)
+        heads = f"{layer.heads:.0f} head" + "s" * (layer.heads > 1)
+        band(right, step, curve, f"{kind}, {heads}", role, show_n=False)
+    left.set_xticks(range(len(names)), names)
+    left.set(xlabel="heads × width, parameters", ylabel="balanced test accuracy")
+    right.set(xlabel="training step")
+    right.legend(title=f"95% CI, n = {len(record.seeds)}", title_fontsize=7)
+    return fig
+
+
+if __name__ == "__main__":
+    draw_figures(__file__)

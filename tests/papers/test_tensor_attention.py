@@ -1,0 +1,334 @@
+"""The mathematics of attention of higher order, of its fast algorithm and of Match3, and one run from end to end."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+
+from papers.tensor_attention import claims
+from papers.tensor_attention.match3 import entry_bound, full_beta, match3, match3_by_attention
+from papers.tensor_attention.model import (
+    chebyshev_coefficients,
+    chebyshev_relative_error,
+    degree_needed,
+    exact_attention,
+    expansion,
+    exponents,
+    fast_attention,
+    monomials,
+    taylor_coefficients,
+)
+from papers.tensor_attention.replicate import Config, conditions, draw, run
+from papers.tensor_attention.trained import Layer, balanced_accuracy, head, head_width, init, logit, n_parameters
+from shared.engine import NotRun
+
+
+@pytest.fixture(autouse=True)
+def double_precision():
+    with jax.enable_x64(True):
+        yield
+
+
+def drawn(seed=0, n=6, d=3, B=1.0, order=3, values=None):
+    """Q, keys, values of attention of an order, with other values than keys in width."""
+    rng = np.random.default_rng(seed)
+    Q, *keys = jnp.asarray(rng.uniform(-B, B, (order, n, d)))
+    return Q, keys, list(jnp.asarray(rng.uniform(-B, B, (order - 1, n, values or d + 1))))
+
+
+all_monomials = jax.jit(monomials, static_argnums=1)
+
+
+def by_loops(Q, keys, values, scale=None):
+    """The definition, one tuple of tokens at a time."""
+    Q, keys, values = np.asarray(Q), [np.asarray(K) for K in keys], [np.asarray(V) for V in values]
+    n, d = keys[0].shape
+    scale = 1 / d if scale is None else scale
+    output = np.zeros((len(Q), values[0].shape[1]))
+    for i in range(len(Q)):
+        denominator = 0.0
+        for tokens in itertools.product(range(n), repeat=len(keys)):
+            weight = math.exp(scale * sum(Q[i, l] * math.prod(K[j, l] for K, j in zip(keys, tokens, strict=True)) for l in range(d)))
+            denominator += weight
+            output[i] += weight * np.prod([V[j] for V, j in zip(values, tokens, strict=True)], axis=0)
+        output[i] /= denominator
+    return output
+
+
+def weights(Q, keys):
+    """exp(Q (K_1 (x) K_2)^T / d), (n, n^2), from the Kronecker product itself."""
+    K = np.einsum("al,bl->abl", *keys).reshape(-1, Q.shape[1])
+    return np.exp(np.asarray(Q) @ K.T / Q.shape[1])
+
+
+# The exact algorithm
+
+
+@pytest.mark.parametrize("order", [2, 3, 4])
+@pytest.mark.parametrize("scale", [None, 0.7])
+def test_exact_attention_is_its_definition(order, scale):
+    inputs = drawn(n=4, B=1.5, order=order)
+    np.testing.assert_allclose(exact_attention(*inputs, scale=scale), by_loops(*inputs, scale=scale), atol=1e-13)
+
+
+@pytest.mark.parametrize("tile", [1, 2, 3, 6])
+def test_tiles_do_not_change_the_result_even_where_exp_overflows(tile):
+    inputs = drawn(B=3)
+    np.testing.assert_allclose(exact_attention(*inputs, tile=tile), exact_attention(*inputs), atol=1e-13)
+    sharp = exact_attention(*inputs, scale=1e4, tile=tile)
+    best = (weights(inputs[0], inputs[1])).argmax(axis=1)
+    np.testing.assert_allclose(sharp, np.einsum("ac,bc->abc", *inputs[2]).reshape(36, -1)[best], atol=1e-12)
+
+
+def test_order_two_is_softmax_attention():
+    Q, keys, values = drawn(order=2, n=9)
+    q, k, v = (torch.tensor(np.array(a)) for a in (Q, keys[0], values[0]))
+    np.testing.assert_allclose(exact_attention(Q, keys, values), torch.softmax(q @ k.T / 3, dim=-1) @ v, atol=1e-14)
+
+
+def test_constant_second_keys_and_values_reduce_to_matrix_attention():
+    Q, keys, values = drawn()
+    ones = [jnp.ones_like(keys[0]), jnp.ones_like(values[0])]
+    reduced = exact_attention(Q, [keys[0], ones[0]], [values[0], ones[1]])
+    np.testing.assert_allclose(reduced, exact_attention(Q, keys[:1], values[:1]), atol=1e-14)
+
+
+def test_weights_are_a_distribution_over_pairs():
+    Q, keys, _ = drawn(n=5)
+    pairs = jnp.eye(5)  # V_1 and V_2 pick j_1 and j_2: each output channel c is the weight of the pair (c, c) for V_1 = V_2 = identity
+    shares = sum(exact_attention(Q, keys, [pairs, jnp.roll(pairs, shift, axis=1)]).sum(axis=1) for shift in range(5))
+    np.testing.assert_allclose(shares, np.ones(5), atol=1e-14)
+    np.testing.assert_allclose(exact_attention(Q, keys, [jnp.ones((5, 2))] * 2), np.ones((5, 2)), atol=1e-14)
+
+
+def test_order_of_tokens_and_roles_of_the_pair_do_not_matter():
+    Q, (K_1, K_2), (V_1, V_2) = drawn()
+    out = exact_attention(Q, (K_1, K_2), (V_1, V_2))
+    order = np.array([3, 0, 5, 1, 4, 2])
+    np.testing.assert_allclose(exact_attention(Q, (K_1[order], K_2), (V_1[order], V_2)), out, atol=1e-14)
+    np.testing.assert_allclose(exact_attention(Q, (K_2, K_1), (V_2, V_1)), out, atol=1e-14)
+    assert np.abs(exact_attention(Q, (K_1[order], K_2), (V_1, V_2)) - out).max() > 1e-3
+
+
+# Polynomials
+
+
+def test_taylor_polynomial_is_tangent_to_exp():
+    x = np.linspace(-0.1, 0.1, 5)
+    np.testing.assert_allclose(np.polynomial.polynomial.polyval(x, taylor_coefficients(6)), np.exp(x), atol=0.1**7 / 5000)
+    assert (np.polynomial.polynomial.polyval(np.linspace(-50, 50, 1001), taylor_coefficients(6)) > 0).all()
+    assert (np.polynomial.polynomial.polyval(np.linspace(-50, 50, 1001), taylor_coefficients(5)) < 0).any()
+
+
+@pytest.mark.parametrize(("g", "R"), [(0, 1.0), (1, 0.5), (6, 1.0), (9, 3.0)])
+def test_chebyshev_polynomial_and_its_error(g, R):
+    x = np.linspace(-R, R, 2001)
+    p = chebyshev_coefficients(g, R)
+    assert len(p) == g + 1
+    relative = np.abs(np.polynomial.polynomial.polyval(x, p) - np.exp(x)) * np.exp(-x)
+    assert chebyshev_relative_error(g, R) == pytest.approx(relative.max(), rel=1e-3)
+    interpolant = np.polynomial.Chebyshev.interpolate(np.exp, g, domain=[-R, R])  # near-best as well: same size of error
+    assert 0.5 < np.abs(interpolant(x) - np.exp(x)).max() / np.abs(np.polynomial.polynomial.polyval(x, p) - np.exp(x)).max() < 2
+
+
+def test_degree_needed_is_the_least_and_grows_linearly_with_the_range():
+    for R in (0.5, 2.0, 8.0):
+        g = degree_needed(R, 0.01)
+        assert chebyshev_relative_error(g, R) <= 0.01 < chebyshev_relative_error(g - 1, R)
+    assert (degree_needed(60, 0.01) - degree_needed(30, 0.01)) / 30 == pytest.approx(2.2, abs=0.1)
+
+
+# The fast algorithm
+
+
+@pytest.mark.parametrize(("d", "g"), [(1, 4), (3, 1), (3, 5), (4, 6)])
+def test_monomials_are_all_of_them_once(d, g):
+    a = exponents(d, g)
+    assert len(a) == len({tuple(row) for row in a}) == math.comb(d + g, g)
+    assert (a >= 0).all() and a.sum(axis=1).max() == g
+    X = np.random.default_rng(0).normal(size=(5, d))
+    np.testing.assert_allclose(all_monomials(jnp.asarray(X), g), np.prod(X[None] ** a[:, None], axis=2), rtol=1e-12)
+
+
+@pytest.mark.parametrize("scale", [1 / 3, 0.8])
+def test_the_expansion_is_the_polynomial_of_the_logit(scale):
+    q, k_1, k_2 = np.random.default_rng(1).normal(size=(3, 1, 3))
+    p = np.array([0.3, -1.0, 0.7, 2.0, -0.4])
+    U_1, U_2, U_3 = (np.asarray(all_monomials(jnp.asarray(x), 4))[:, 0] for x in (q, k_1, k_2))
+    assert (expansion(p, 3, scale) * U_1 * U_2 * U_3).sum() == pytest.approx(np.polynomial.polynomial.polyval(scale * (q * k_1 * k_2).sum(), p))
+
+
+@pytest.mark.parametrize("order", [2, 3, 4])
+def test_the_fast_algorithm_converges_to_the_exact_one(order):
+    inputs = drawn(n=6, B=0.5, order=order)
+    fast = partial(fast_attention, *inputs, block=4)  # the second block is filled up
+    exact = exact_attention(*inputs)
+    np.testing.assert_allclose(fast(taylor_coefficients(8)), exact, atol=1e-10 if order == 2 else 1e-12)
+    np.testing.assert_allclose(fast(chebyshev_coefficients(8, 0.5**order)), exact, atol=1e-12)
+    np.testing.assert_allclose(fast(taylor_coefficients(8), scale=0.2), exact_attention(*inputs, scale=0.2), atol=1e-12)
+
+
+def test_the_fast_algorithm_takes_other_queries_than_keys_and_any_block():
+    Q, keys, values = drawn(B=0.5)
+    np.testing.assert_allclose(fast_attention(Q[:2], keys, values, taylor_coefficients(8), block=256), exact_attention(Q, keys, values)[:2], atol=1e-12)
+
+
+def test_truncated_weights_have_the_rank_of_the_factorisation():
+    Q, keys, _ = drawn(n=40, d=2, B=1.5)
+    logits = np.log(weights(Q, keys))
+    truncated = np.polynomial.polynomial.polyval(logits, taylor_coefficients(3))  # (40, 1600)
+    assert np.linalg.matrix_rank(truncated) == math.comb(2 + 3, 3)
+    c, U_1, (U_2, U_3) = expansion(taylor_coefficients(3), 2, 0.5), all_monomials(Q, 3), [np.asarray(all_monomials(K, 3)) for K in keys]
+    np.testing.assert_allclose(truncated, (c[:, None] * U_1).T @ np.einsum("ra,rb->rab", U_2, U_3).reshape(len(c), -1), atol=1e-12)
+
+
+def test_row_sums_come_from_the_factorisation():
+    Q, keys, _ = drawn(B=0.5)
+    U_1, U_2, U_3 = (np.asarray(all_monomials(X, 7)) for X in (Q, *keys))
+    sums = (expansion(taylor_coefficients(7), 3, 1 / 3) * U_2.sum(axis=1) * U_3.sum(axis=1)) @ U_1
+    np.testing.assert_allclose(sums, weights(Q, keys).sum(axis=1), rtol=1e-13)
+
+
+def test_degree_zero_is_the_product_of_means():
+    Q, keys, values = drawn()
+    means = values[0].mean(axis=0) * values[1].mean(axis=0)
+    np.testing.assert_allclose(fast_attention(Q, keys, values, taylor_coefficients(0)), np.tile(means, (6, 1)), atol=1e-14)
+
+
+def test_the_error_falls_as_the_next_term_of_the_series():
+    """Halving B divides logits by 8, so the error of degree g, relative to the values, falls 8^(g+1)-fold."""
+    errors = []
+    for B in (0.6, 0.3):
+        Q, keys, values = draw(np.random.default_rng(0), "uniform", 1.0, 16, 4)
+        Q, keys = B * Q, [B * K for K in keys]
+        errors.append(float(jnp.abs(fast_attention(Q, keys, values, taylor_coefficients(2)) - exact_attention(Q, keys, values)).max()))
+    assert math.log2(errors[0] / errors[1]) == pytest.approx(3 * 3, abs=0.5)
+
+
+# Match3
+
+
+def brute_force(x, M):
+    return [any((a + b + c) % M == 0 for b in x for c in x) for a in x]
+
+
+def test_match3_labels_are_brute_force():
+    x = np.random.default_rng(0).integers(0, 23, (40, 7))
+    expected = np.array([brute_force(row, 23) for row in x.tolist()])
+    assert 0.2 < expected.mean() < 0.9
+    np.testing.assert_array_equal(match3(x, 23), expected)
+    assert match3(np.array([0, 1]), 50).tolist() == [True, False]  # 0 + 0 + 0: all three places may be the same
+
+
+@pytest.mark.parametrize(("n", "M"), [(8, 31), (12, 17), (16, 101)])
+def test_the_construction_solves_match3(n, M):
+    x = np.random.default_rng(0).integers(0, M, (100, n))
+    y = match3(x, M)
+    assert 0 < y.mean() < 1
+    solve = partial(match3_by_attention, M=M)
+    np.testing.assert_array_equal(jax.lax.map(partial(solve, beta=full_beta(M, n)), jnp.asarray(x)), y)
+    assert (np.asarray(jax.lax.map(partial(solve, beta=1.0), jnp.asarray(x))) != y).any()
+
+
+def test_entries_of_the_bound_give_the_logits_their_scale():
+    Q, keys, values = drawn()
+    B = entry_bound(7.0, d=3)
+    np.testing.assert_allclose(exact_attention(B * Q, [B * K for K in keys], values), exact_attention(Q, keys, values, scale=7.0), atol=1e-13)
+
+
+# The trained layers
+
+
+@pytest.mark.parametrize("order", [2, 3])
+def test_a_trained_head_is_exact_attention(order):
+    inputs = drawn(order=order, values=3)
+    np.testing.assert_allclose(head(*inputs), exact_attention(*inputs), atol=1e-14)
+
+
+def test_the_layer_by_hand():
+    """Concatenated token and heads, then the read-out, at one position."""
+    layer = Layer(order=3, heads=2, d=3, M=7, width=4, hidden=5)
+    params = jax.tree.map(lambda leaf: np.asarray(leaf) + 0.1, init(jax.random.key(0), layer))  # biases are not zero
+    x = np.array([3, 0, 6, 3])
+    tokens = params["table"][x]
+    attended = []
+    for h in range(2):
+        Q, K_1, K_2, V_1, V_2 = (tokens @ params["maps"][t, h] for t in range(5))
+        attended.append(by_loops(Q, [K_1, K_2], [V_1, V_2]))
+    joined = np.concatenate([tokens, *attended], axis=1)
+    expected = np.maximum(joined @ params["W1"] + params["b1"], 0) @ params["W2"] + params["b2"]
+    np.testing.assert_allclose(jax.jit(logit)(params, x), expected, rtol=1e-5)
+
+
+def test_matrix_layers_have_no_fewer_parameters():
+    tensor = n_parameters(Layer(3, 1, head_width(3, 1, 8), 50, 32, 64))
+    assert head_width(3, 1, 8) == 8
+    for heads in (1, 2, 4, 8):
+        d = head_width(2, heads, 8)
+        assert d >= 8
+        assert tensor <= n_parameters(Layer(2, heads, d, 50, 32, 64))
+    assert head_width(2, 1, 8) == 14  # three maps of width 14 against five of width 8
+
+
+def test_balanced_accuracy_is_half_for_a_constant_answer():
+    y = jnp.array([True, False, False, False])
+    assert balanced_accuracy(jnp.ones(4, bool), y) == 0.5
+    assert balanced_accuracy(y, y) == 1
+    assert balanced_accuracy(jnp.array([True, True, False, False]), y) == pytest.approx((1 + 2 / 3) / 2)
+
+
+# From end to end
+
+
+SMALL = Config(
+    naive_n=(8, 16, 32), fast_n=(16, 32, 64), workloads=((4, 2),), calls=1, error_n=(8,), bounds=(1.0,), degrees=(1, 2), degree_orders=(2, 3),
+    match_n=(8,), match_M=(31,), instances=20, beta_shares=(0.001, 1.0), heads=(), steps=4, warmup=1, batch=8, test_sequences=50, measurements=2,
+)  # fmt: skip
+
+
+def test_a_small_run_gives_rows_and_claims():
+    with jax.enable_x64(False):
+        trials = [{**condition, "seed": seed, **row} for condition in conditions(SMALL) for seed, row in enumerate(run(SMALL, condition, (0, 1), "cpu"))]
+    trials = pd.DataFrame(trials)
+    assert len(trials) == 2 * len(conditions(SMALL))
+    errors = trials[trials.experiment == "error"].error_taylor
+    assert all(errors_of[1] < errors_of[0] for errors_of in errors)
+    assert claims.instances_solved(trials).tolist() == [1, 1]
+    assert claims.exact_slope(trials).notna().all()
+    with pytest.raises(NotRun):
+        claims.error_as_power_of_n(trials)
+
+
+def test_claims_are_computed_from_the_right_rows():
+    length = np.array([1, 2, 4, 8])
+    rows = []
+    for seed in (0, 1):
+        rows.append({"experiment": "time", "algorithm": "exact", "d": 4, "seed": seed, "length": length, "call_seconds": np.array([9.0, *(length[1:] ** 3.0)])})
+        rows.append({"experiment": "time", "algorithm": "fast", "d": 4, "g": 6, "seed": seed, "length": length, "call_seconds": length.astype(float)})
+        rows.append({"experiment": "trained", "order": 3, "heads": 1, "seed": seed, "test_accuracy": 0.9 + 0.01 * seed})
+        rows += [{"experiment": "trained", "order": 2, "heads": h, "seed": seed, "test_accuracy": accuracy} for h, accuracy in ((1, 0.6), (8, 0.7))]
+        for n, B, error in ((256, 1.0, 256.0**-3), (64, 1.0, 1e-7), (64, 2.0, 1e-2)):
+            errors = {"degree": np.array([4, 6]), "error_taylor": np.array([1.0, error])}
+            rows.append({"experiment": "error", "entries": "uniform", "d": 4, "n": n, "B": B, "seed": seed, **errors})
+        for order in (2, 3):
+            bound = np.array([1.0, 1.5, 2.0, 2.4])
+            rows.append({"experiment": "degree", "order": order, "seed": seed, "bound": bound, "degree_needed": np.array([99.0, *(bound[1:] ** order)])})
+    trials = pd.DataFrame(rows)
+    expected = {
+        claims.exact_slope: [3, 3],
+        claims.fast_slope: [1, 1],
+        claims.accuracy_over_best_matrix_layer: [0.2, 0.21],
+        claims.error_as_power_of_n: [-3, -3],
+        claims.decades_of_error: [5, 5],
+        claims.slope_gained_by_an_order: [1, 1],
+    }
+    for function, values in expected.items():
+        np.testing.assert_allclose(function(trials), values, rtol=1e-9)
