@@ -32,6 +32,17 @@ from shared.lms.tokenization import Tokenizer, tokenizer_of
 from shared.lms.weights import COMMITTED, full_name, read, register, replace, save
 from shared.seeds import jax_key
 
+RECIPE_HELP = {
+    "learning_rate": "peak of the learning rate",
+    "steps": "steps",
+    "batch": "windows a step",
+    "weight_decay": "AdamW's weight decay of matrices and tables",
+    "final_rate": "the cosine's end, as a share of the peak",
+    "corpora": "texts to train on (default: those with free terms)",
+    "facts_share": "share of a decoder's batch that are facts",
+    "warm_up": "share of the steps in which the learning rate rises",
+    "mask_share": "share of an encoder's tokens that are predicted",
+}
 CHUNK = 50
 """Steps of one compiled call, after which a line is printed."""
 
@@ -86,9 +97,9 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
         kind = {"int": int, "float": float}.get(field.type, str)
         flag = f"--{field.name.replace('_', '-')}"
         if field.name == "corpora":
-            recipe.add_argument(flag, nargs="+", choices=CORPORA, help="texts to train on (default: those with free terms)")
+            recipe.add_argument(flag, nargs="+", choices=CORPORA, help=RECIPE_HELP[field.name])
         else:
-            recipe.add_argument(flag, type=kind)
+            recipe.add_argument(flag, type=kind, help=RECIPE_HELP[field.name])
     asked = parser.parse_args(arguments)
     asked.corpora = tuple(asked.corpora) if asked.corpora else None
     return asked
