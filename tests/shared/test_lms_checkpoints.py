@@ -124,4 +124,5 @@ def test_a_checkpoint_on_disk_loads_by_its_path_into_both_frameworks(tmp_path):
     with torch.no_grad():
         expected = theirs(torch.tensor([ids])).logits.numpy()
         np.testing.assert_allclose(in_torch.module(torch.tensor([ids])), expected, atol=1e-4)
-    np.testing.assert_allclose(jax_model.logits(in_jax.params, in_jax.config, jnp.asarray([ids])), expected, atol=1e-4)
+    logits = jax.jit(jax_model.logits, static_argnames="config", compiler_options={"xla_backend_optimization_level": 0})
+    np.testing.assert_allclose(logits(in_jax.params, in_jax.config, jnp.asarray([ids])), expected, atol=1e-4)
