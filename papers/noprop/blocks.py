@@ -67,7 +67,8 @@ class Conv(nn.Module):
         self.bias = uniform(streams, (n_out,), (9 * n_in) ** -0.5)
 
     def forward(self, h: Tensor) -> Tensor:
-        return F.conv2d(h, self.weight.flatten(0, 1), self.bias.flatten(), padding=1, groups=h.shape[1] // self.weight.shape[2])
+        h = F.conv2d(h, self.weight.flatten(0, 1), self.bias.flatten(), padding=1, groups=h.shape[1] // self.weight.shape[2])
+        return h.contiguous(memory_format=torch.channels_last)  # else one grey image, whose layout is ambiguous, makes all that follows slow
 
 
 def dropout(h: Tensor, p: float, streams: Streams) -> Tensor:

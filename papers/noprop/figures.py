@@ -10,7 +10,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from shared.engine import Record, draw_figures
-from shared.figures import ONE_COLUMN, TWO_COLUMNS, band, colour, reported, reported_points, style, whiskers
+from shared.figures import ONE_COLUMN, TWO_COLUMNS, band, colour, reported_points, style, whiskers
 
 METHODS = {  # name, role
     "noprop-dt": ("NoProp-DT", "method"),
@@ -73,7 +73,7 @@ def draw_accuracy(record: Record, dataset: str) -> Figure:
     right.axhline(0, xmin=0.5, color=colour("control"), linewidth=0.8, linestyle="--")
     right.set_xticks(range(len(judged)), [label for _, label in judged])
     right.set(xlim=(-0.5, 1.5), ylabel="difference in test accuracy", title="paired over seeds")
-    right.legend(loc="upper left")
+    right.legend(loc="center left")
     return fig
 
 
@@ -116,45 +116,39 @@ def draw_memory(record: Record) -> Figure:
 
 
 def draw_chain(record: Record, dataset: str) -> Figure:
-    """Left: what each block and each state of a NoProp-DT chain knows. Right: accuracy against the number of blocks."""
-    fig, (left, right) = plt.subplots(1, 2, figsize=TWO_COLUMNS, sharey=True)
+    """Left: what each block and each state of a NoProp-DT chain knows. Right: the sampler with and without its noise, against the number of blocks."""
+    fig, (left, right) = plt.subplots(1, 2, figsize=TWO_COLUMNS, width_ratios=(1.3, 1))
     where = {"part": "accuracy", "dataset": dataset, "method": "noprop-dt", "embedding": "one-hot"}
     T = record.config["T"]
     t = np.arange(1, T + 1)
+    blind = record.curve("accuracy_of_block", part="blind", dataset=dataset)
     band(left, t, 100 * record.curve("accuracy_of_block", **where), r"block $t$ in the chain", "method", marker=True, show_n=False)
-    band(left, np.arange(T + 1), 100 * record.curve("accuracy_of_state", **where), r"$\theta_{out}$ on $z_t$", "variant", marker=True, show_n=False)
     band(left, t, 100 * record.curve("accuracy_of_block_from_noise", **where), r"block $t$ on $z \sim N(0, I)$", "variant2", marker=True, show_n=False)
-    band(
-        left,
-        t,
-        100 * record.curve("accuracy_of_block", part="blind", dataset=dataset),
-        "block $t$, trained without image",
-        "control",
-        marker=True,
-        show_n=False,
-    )
-    left.set(xlabel="$t$", ylabel=f"test accuracy on {dataset} (%)", ylim=(0, 119), yticks=range(0, 101, 20))
-    left.legend(loc="upper left", ncols=2, title=f"bands: 95% CI, n = {len(record.seeds)}", title_fontsize=7)
+    band(left, np.arange(T + 1), 100 * record.curve("accuracy_of_state", **where), r"$\theta_{out}$ on $z_t$", "variant", marker=True, show_n=False)
+    band(left, t, 100 * blind, "block $t$, trained without image", "control", marker=True, show_n=False)
+    left.set(xlabel="$t$", ylabel=f"test accuracy on {dataset} (%)", ylim=(0, 102))
+    left.legend(loc="lower left", bbox_to_anchor=(0, 0.45), title=f"bands: 95% CI, n = {len(record.seeds)}", title_fontsize=7)
     depths = {T: where} | {other: {"part": "depth", "dataset": dataset, "T": other} for other in record.config["other_T"]}
     for shift, name, label, role in ((-0.15, "accuracy", "sampler with noise", "method"), (0.15, "accuracy_without_noise", "without noise", "baseline3")):
         for i, depth in enumerate(sorted(depths)):
             whiskers(right, i + shift, 100 * record.curve(name, **depths[depth]), label if i == 0 else None, role)
-    reported(right, 10, "chance")
     right.set_xticks(range(len(depths)), sorted(depths))
-    right.set(xlabel="blocks $T$")
-    right.legend(loc="upper left", ncols=2)
+    right.set(xlabel="blocks $T$", xlim=(-0.6, len(depths) - 0.4))
+    right.margins(y=0.2)
+    right.legend(loc="lower left")
     return fig
 
 
 def draw_images(record: Record, dataset: str) -> Figure:
-    """Class probabilities of the blocks along the chain, for four test images of the first seed."""
+    """Class probabilities of the blocks along the chain, for the test images of the first seed that the blocks are least sure of."""
     where = {"part": "accuracy", "dataset": dataset, "method": "noprop-dt", "embedding": "one-hot"}
-    images, probabilities = record.curve("shown_images", **where)[0], record.curve("shown_probabilities", **where)[0]
+    images, labels, probabilities = (record.curve(f"shown_{name}", **where)[0] for name in ("images", "labels", "probabilities"))
     fig, axes = plt.subplots(2, len(images), figsize=(TWO_COLUMNS[0], ONE_COLUMN[1]), height_ratios=(1, 1.5))
-    for column, (image, along) in enumerate(zip(images, probabilities, strict=True)):
+    for column, (image, label, along) in enumerate(zip(images, labels, probabilities, strict=True)):
         picture = (image - image.min()) / (image.max() - image.min())
         axes[0, column].imshow(picture.transpose(1, 2, 0).squeeze(), cmap="gray_r")
         axes[0, column].axis("off")
+        axes[0, column].set_title(f"true class {label}")
         heat = axes[1, column].imshow(along.T, cmap="Blues", vmin=0, vmax=1, aspect="auto", extent=(0.5, len(along) + 0.5, 9.5, -0.5))
         axes[1, column].set(xlabel="block $t$", yticks=range(0, 10, 3))
     axes[1, 0].set_ylabel("class")

@@ -41,7 +41,7 @@ class Config:
     """Weight decay, as in the paper."""
     T: int = 10
     """Blocks (paper: 10)."""
-    other_T: tuple[int, ...] = (2, 5)
+    other_T: tuple[int, ...] = (2,)
     """Further numbers of blocks, for NoProp-DT on one-hot embeddings."""
     discrete_embeddings: tuple[str, ...] = ("one-hot", "learned", "prototype")
     """Embeddings that NoProp-DT is trained with: one-hot, learned (from orthogonal rows) or prototype (learned from an image of each class)."""
@@ -72,11 +72,11 @@ class Config:
     """Inference is random: the final accuracy is the mean over so many runs."""
     evaluations: int = 6
     """Points of the test-accuracy curve, equally spaced in epochs."""
-    blind_epochs: int = 5
+    blind_epochs: int = 3
     """Passes over the data when every image is replaced by zeros."""
     order_epochs: int = 1
     """Passes over the data when blocks are trained one at a time in two orders."""
-    order_images: int = 2000
+    order_images: int = 500
     """Use at most so many training images for that."""
     cost_batch: int = 128
     """Images in the training step whose memory and operations are counted."""
@@ -193,15 +193,17 @@ def chain_diagnostics(chain: DiscreteChain, data: Data, inference: torch.Generat
     def classes_of_states(images: Tensor) -> Tensor:
         return chain.readout.logits(torch.stack(chain.sample(images, inference)[1])).argmax(-1)
 
-    shown = torch.stack([torch.nonzero(y == label)[0, 0] for label in range(n_shown)])
+    along = torch.stack(chain.sample(x[:1000], inference)[0], dim=1)  # (n, T, C)
+    certainty = along.gather(2, y[:1000, None, None].expand(-1, chain.T, 1)).mean(dim=(1, 2))  # probability of the true class, over the chain
+    shown = certainty.argsort()[:n_shown]
     return {
         "accuracy_of_block": accuracy(classes_of_blocks, x, y),  # (T,): the class that block t finds most likely, along the chain
         "accuracy_of_state": accuracy(classes_of_states, x, y),  # (T + 1,): the class read off z_t
         "accuracy_of_block_from_noise": accuracy(classes_from_noise, x, y),  # (T,): each block alone, on z ~ N(0, I)
         "accuracy_without_noise": float(accuracy(lambda images: chain.predict(images, inference, noise=False), x, y)),
-        "shown_images": x[shown].cpu().numpy(),  # (n_shown, channels, H, W)
+        "shown_images": x[shown].cpu().numpy(),  # (n_shown, channels, H, W): those that the blocks are least sure of
         "shown_labels": y[shown].cpu().numpy(),
-        "shown_probabilities": torch.stack(chain.sample(x[shown], inference)[0], dim=1).cpu().numpy(),  # (n_shown, T, C)
+        "shown_probabilities": along[shown].cpu().numpy(),  # (n_shown, T, C)
     }
 
 
