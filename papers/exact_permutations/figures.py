@@ -51,22 +51,22 @@ def ensemble_size(record: Record) -> Figure:
 
 def accuracy(record: Record) -> Figure:
     """Accuracy of a growing ensemble on 1000 two-hot inputs."""
-    fig, axes = plt.subplots(1, 2, figsize=TWO_COLUMNS, sharey=True)
+    fig, axes = plt.subplots(1, 2, figsize=(5.8, 2.4), sharey=True)
     for ax, regime in zip(axes, ("standard", "ntk"), strict=True):
         lengths = sorted(record.select(experiment="sampled", regime=regime).k.unique())
         for k, hue in zip(lengths, plt.cm.viridis(np.linspace(0, 0.9, len(lengths))), strict=True):
             condition = {"experiment": "sampled", "regime": regime, "k": k}
             sizes = record.curve("sizes", **condition)[0]
-            every = slice(None, None, 4)
-            mean, low, high = (limit[every] for limit in interval(record.curve("accuracy", **condition)))
-            ax.plot(sizes[every], mean, color=hue, label=f"k = {k:.0f}")
-            ax.fill_between(sizes[every], low, high, color=hue, alpha=0.2, linewidth=0)
-            ax.plot(sizes, record.curve("accuracy_exact", **condition)[0], color=hue, linewidth=0.7, linestyle=":")
+            mean, low, high = interval(record.curve("accuracy", **condition))
+            few = slice(5, None, 6 if regime == "standard" else 12)  # whiskers at a few sizes
+            ax.plot(sizes, record.curve("accuracy_exact", **condition)[0], color=hue, linewidth=0.9)
+            ax.errorbar(sizes[few], mean[few], [(mean - low)[few], (high - mean)[few]], color=hue, fmt="o", markersize=2, elinewidth=0.8, label=f"k = {k:.0f}")
             if regime == "standard":
                 ax.scatter([OFFICIAL_90[k], OFFICIAL_999[k]], [0.9, 0.999], marker="D", s=22, facecolors="none", edgecolors=[hue], linewidths=1, zorder=3)
         ax.set(title=NAME[regime], xlabel="networks N", xlim=(0, sizes[-1] if regime == "ntk" else 400), ylim=(-0.02, 1.02))
     axes[0].set_ylabel("inputs answered exactly")
-    axes[1].legend(title=f"mean, 95% CI, n = {len(record.seeds)}\ndotted: formula\ndiamonds: paper first\nat 90% and 99.9%", title_fontsize=7)
+    title = f"lines: formula\ndots: sampled (95% CI,\nn = {len(record.seeds)})\ndiamonds: paper, first\nat 90% and 99.9%"
+    axes[1].legend(title=title, title_fontsize=7, loc="center left", bbox_to_anchor=(1, 0.5))
     return fig
 
 
