@@ -7,11 +7,13 @@ import math
 from dataclasses import replace
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 import torch.nn.functional as F
 from torch import nn
 
+from papers.noprop import claims
 from papers.noprop.blocks import Blocks, ImagePath, Linear, TimeBlock, dropout, time_features
 from papers.noprop.memory import saved_bytes, training_flops
 from papers.noprop.model import (
@@ -32,6 +34,7 @@ from papers.noprop.model import (
 )
 from papers.noprop.replicate import Config, conditions, largest_difference, run, train_in_order
 from papers.noprop.training import Data, accuracy, train
+from shared.engine import NotRun
 
 IMAGE, N_CLASSES = (1, 8, 8), 10
 SMALL = {"channels": (2, 3, 4), "width": 6}
@@ -489,6 +492,25 @@ def test_memory_of_back_propagation_grows_with_every_block():
 
     one, two, three = count(1), count(2), count(3)
     assert three - two == two - one > 0.9 * (one - 16 * 64 * 4)
+
+
+def test_claims_pair_the_methods_by_seed_and_divide_the_right_way():
+    rows = [
+        {"part": "cost", "size": size, "method": m, "seed": 0, "saved_bytes": b}
+        for size in ("profile", "paper")
+        for m, b in (("noprop-dt", 1), ("backprop", 4))
+    ]
+    for seed, (dt, bp, ct) in enumerate([(0.9, 0.8, 0.5), (0.6, 0.7, 0.2)]):
+        values = {"noprop-dt": dt, "backprop": bp, "noprop-ct": ct}
+        rows += [{"part": "accuracy", "dataset": "digits", "method": m, "embedding": "one-hot", "seed": seed, "accuracy": a} for m, a in values.items()]
+        rows += [{"part": "accuracy", "dataset": "digits", "method": "noprop-dt", "embedding": "prototype", "seed": seed, "accuracy": 0.0}]
+    trials = pd.DataFrame(rows[::-1])
+    np.testing.assert_allclose(claims.discrete_minus_backprop(trials).sort_index(), [0.1, -0.1])
+    np.testing.assert_allclose(claims.discrete_minus_continuous(trials).sort_index(), [0.4, 0.4])
+    np.testing.assert_allclose(claims.share_of_reported_accuracy(trials).sort_index(), [0.9 / 0.9954, 0.6 / 0.9954])
+    np.testing.assert_allclose(claims.memory_ratio(trials), [0.25])
+    with pytest.raises(NotRun):
+        claims.discrete_minus_backprop(trials[trials["method"] != "backprop"])
 
 
 def test_accuracy_counts_over_all_batches():
