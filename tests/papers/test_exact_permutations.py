@@ -128,20 +128,20 @@ def test_test_inputs_are_unit_vectors_with_n_ones_counted_with_repetition():
 def test_sampled_ensembles_are_as_often_exact_as_the_formula_says(regime):
     k, sizes = 6, np.array([1, 10, 40, 100])
     accuracy = []
-    for seed in range(400):
+    for seed in range(225):
         rng = np.random.default_rng(seed)
         accuracy.append(model.sampled_accuracy(model.draw_permutation(k, rng), *model.draw_test_inputs(k, 2, 30, rng), sizes, regime, rng))
-    mean, error = np.mean(accuracy, axis=0), np.std(accuracy, axis=0, ddof=1) / 20
+    mean, error = np.mean(accuracy, axis=0), np.std(accuracy, axis=0, ddof=1) / 15
     assert (abs(mean - model.prob_exact(sizes, k, 2, regime)) < 4 * error + 2e-3).all()  # + 2e-3: no failure at all was drawn at N = 100
 
 
 def test_drawing_networks_one_by_one_and_in_bunches_gives_the_same_law():
     P, x = np.eye(5), model.draw_test_inputs(5, 2, 200, np.random.default_rng(0))
     single, bunched = [], []
-    for seed in range(300):
+    for seed in range(200):
         single.append(model.sampled_accuracy(P, *x, np.arange(1, 21), "standard", np.random.default_rng(seed))[[4, 19]])
         bunched.append(model.sampled_accuracy(P, *x, np.array([5, 20]), "standard", np.random.default_rng(10_000 + seed)))
-    error = np.sqrt((np.var(single, axis=0) + np.var(bunched, axis=0)) / 300)
+    error = np.sqrt((np.var(single, axis=0) + np.var(bunched, axis=0)) / 200)
     assert (abs(np.mean(single, axis=0) - np.mean(bunched, axis=0)) < 4 * error).all()
     assert np.corrcoef(np.array(single).T)[0, 1] > 0.1 and np.corrcoef(np.array(bunched).T)[0, 1] > 0.1  # the same ensemble grows
 
@@ -158,8 +158,7 @@ def test_first_passage_is_the_first_size_that_reaches_the_goal():
     assert model.first_passage(accuracy[:3], sizes[:3], 0.95) == 3
 
 
-@pytest.mark.parametrize("regime", REGIMES)
-@pytest.mark.parametrize(("m", "N"), [(20_000, 1), (50, 1000)])
+@pytest.mark.parametrize(("regime", "m", "N"), [("ntk", 20_000, 1), ("standard", 20_000, 1), ("standard", 50, 400)])
 def test_the_tangent_kernel_of_networks_is_the_formula(regime, m, N):
     """One wide network; and the mean over many narrow ones, where biases and first layer weigh as much as the last layer."""
     k = 4
@@ -180,7 +179,7 @@ def test_the_tangent_kernel_of_networks_is_the_formula(regime, m, N):
 @pytest.mark.parametrize("regime", REGIMES)
 def test_the_outputs_at_initialisation_have_the_nngp_covariance(regime):
     x = jnp.asarray([[1, 0, 0, 0], [1, 1, 0, 0] / np.sqrt(2)])
-    draw = jax.jit(jax.vmap(lambda key: networks.predict(networks.init(key, 4, 200, regime), x, regime)))
+    draw = jax.jit(jax.vmap(lambda key: networks.predict(networks.init(key, 4, 100, regime), x, regime)))
     starts = draw(jax.random.split(jax.random.key(0), 1500))
     sample = np.asarray(starts, dtype=float).transpose(0, 2, 1).reshape(-1, 2)
     np.testing.assert_allclose(sample.T @ sample / len(sample), model.nngp(np.array([[1, np.sqrt(0.5)], [np.sqrt(0.5), 1]]), 4), rtol=0.08)
