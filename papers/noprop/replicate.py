@@ -101,7 +101,8 @@ def run(config: Config, condition: dict, seed: int, device: str) -> dict:
         return run_cost(config, condition["method"], condition["size"], seed, device)
     data, epochs = load(condition["dataset"], config.train_images, seed, device), config.epochs[condition["dataset"]]
     if condition["part"] == "order":
-        return run_order(config, data.first_in_double_precision(config.order_images), seed, device)
+        with torch.backends.cudnn.flags(enabled=True, deterministic=True):  # on a GPU
+            return run_order(config, data.first_in_double_precision(config.order_images), seed, device)
     if condition["part"] == "depth":
         return run_accuracy(replace(config, T=condition["T"]), data, "noprop-dt", "one-hot", epochs, seed, device)
     if condition["part"] == "blind":
