@@ -60,6 +60,13 @@ def test_a_batched_run_is_cached_and_redone_as_a_whole_batch(house):
     assert "0 trials cached, 2 to run" in other.stdout
 
 
+def test_a_trial_may_have_two_threads(house):
+    house.edit("papers/batched/paper.toml", "[profiles.cpu]\nseeds = 4", "[profiles.cpu]\nseeds = 4\nthreads = 2")
+    done = house.replicate("batched")
+    assert done.returncode == 0, done.stderr
+    assert record_of(house, "batched")["provenance"]["threads"] == 2
+
+
 @pytest.mark.parametrize("jobs", ["1", "2"])
 def test_a_killed_run_loses_only_the_trials_in_flight(house, jobs):
     arguments = ["--config.seconds", "0.25", "--jobs", jobs]
