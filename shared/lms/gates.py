@@ -14,6 +14,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from shared.data.fetch import Dataset, DataUnavailable, obtain
+from shared.data.texts import read_records
 from shared.lms.config import ModelConfig
 from shared.lms.corpora import documents, stream
 from shared.lms.fact_recall import ask, share_right
@@ -100,20 +102,22 @@ def token_means(params: dict, config: ModelConfig, ids: np.ndarray) -> float:
 
 def probe(params: dict, config: ModelConfig, tokenizer: Tokenizer) -> dict:
     """Accuracy on SST-2's test part of logistic regression on mean last states, and on TF-IDF, all training rows. The probe may lose: the models are small."""
-    try:
-        from shared.data.sentence_classification import load
-    except ImportError:
-        return {"not_run": "shared.data has no loader of SST-2"}
     from sklearn.feature_extraction.text import TfidfVectorizer
     from sklearn.linear_model import LogisticRegression
     from sklearn.pipeline import make_pipeline
     from sklearn.preprocessing import StandardScaler
 
-    data = load("sst2")
-    x_train, x_test = (mean_states(params, config, tokenizer, texts) for texts in (data.x_train, data.x_test))
-    states = make_pipeline(StandardScaler(), LogisticRegression(C=0.1, max_iter=1000)).fit(x_train, data.y_train)
-    words = make_pipeline(TfidfVectorizer(ngram_range=(1, 2), min_df=2), LogisticRegression(C=10, max_iter=1000)).fit(data.x_train, data.y_train)
-    return {"sst2_states": float(states.score(x_test, data.y_test)), "sst2_tfidf": float(words.score(data.x_test, data.y_test))}
+    try:
+        folder = obtain(SST2).folder
+    except DataUnavailable:
+        return {"not_run": "SST-2 is not on this machine"}
+    train, test = (read_records(folder / f"sst2_{part}.jsonl.gz") for part in ("train", "test"))
+    (x_train, y_train), (x_test, y_test) = (([row["text"] for row in rows], [row["label"] for row in rows]) for rows in (train, test))
+    states = make_pipeline(StandardScaler(), LogisticRegression(C=0.1, max_iter=1000))
+    words = make_pipeline(TfidfVectorizer(ngram_range=(1, 2), min_df=2), LogisticRegression(C=10, max_iter=1000))
+    states.fit(mean_states(params, config, tokenizer, x_train), y_train)
+    words.fit(x_train, y_train)
+    return {"sst2_states": float(states.score(mean_states(params, config, tokenizer, x_test), y_test)), "sst2_tfidf": float(words.score(x_test, y_test))}
 
 
 def mean_states(params: dict, config: ModelConfig, tokenizer: Tokenizer, texts: list[str], length: int = 64, batch: int = 256) -> np.ndarray:
@@ -123,3 +127,16 @@ def mean_states(params: dict, config: ModelConfig, tokenizer: Tokenizer, texts: 
     states = jax.jit(lambda ids, mask: (last_hidden_state(params, config, ids, mask) * mask[..., None]).sum(1) / mask.sum(1, keepdims=True))
     rows = np.arange(-(-len(ids) // batch) * batch).reshape(-1, batch) % len(ids)
     return np.concatenate([states(ids[r], mask[r]) for r in rows])[: len(ids)]
+
+
+SST2 = Dataset(
+    name="sentence_classification",
+    title="SST-2 sentences",
+    home="https://nlp.stanford.edu/sentiment/",
+    licence="research use, none stated",
+    citation="R. Socher et al., Recursive deep models for semantic compositionality over a sentiment treebank, 2013",
+    mirror={
+        "sst2_train.jsonl.gz": "261bd8d560a9306d14a25c7df554391647ad58027e6a05e7a89cbed60035a46c",
+        "sst2_test.jsonl.gz": "6a38a9d6fa6204f6f7940b24ad004a7e0284807a96ebac4d5382df1b05554d54",
+    },
+)
