@@ -321,6 +321,17 @@ def test_heuristics_make_tours_between_the_optimum_and_their_start(rng):
     assert (end < start - 1e-6).any() and end.mean() < 1.03 * optimal.mean()
 
 
+def test_farthest_insertion_is_its_slow_version(rng):
+    points = rng.random((10, 7, 2))
+    for P, answer in zip(points, tours.farthest_insertion(points), strict=True):
+        d, tour = tours.distances(P), [0]
+        while len(tour) < 7:
+            k = max(set(range(7)) - {*tour}, key=lambda city, d=d, tour=tour: min(d[city, placed] for placed in tour))
+            longer = [d[tour[i], k] + d[k, tour[(i + 1) % len(tour)]] - d[tour[i], tour[(i + 1) % len(tour)]] for i in range(len(tour))]
+            tour.insert(int(np.argmin(longer)) + 1, k)
+        assert (answer - 1).tolist() == tour
+
+
 def test_two_opt_uncrosses_a_bow_tie():
     np.testing.assert_allclose(tours.tour_length(SQUARE[None], tours.two_opt(SQUARE[None], np.array([[1, 3, 2, 4]]))), [4.0])
 
