@@ -20,7 +20,6 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from papers.grokking_feature_emergence.many import stack_runs, train_many
 from papers.grokking_feature_emergence.model import (
     Params,
     Problem,
@@ -47,6 +46,7 @@ from papers.grokking_feature_emergence.theory import (
     unit_columns,
 )
 from shared.engine import main
+from shared.optim.many import stack_runs, train_many
 from shared.seeds import numpy_rng
 
 

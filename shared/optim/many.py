@@ -3,7 +3,7 @@
 A run is a pytree ``state`` that ``step`` moves forward, beside a pytree ``data`` that stays as it is: the examples, a random key, and the scalar knobs
 (learning rate, weight decay, ...) that may differ between runs. Runs lie along the leading axis of every leaf of both; seeds and settings are stacked alike.
 
-    state = jax.vmap(init)(keys)                                      # every leaf: (runs, ...)
+    state = stack_runs([init(seed) for seed in seeds])                # every leaf: (runs, ...); or jax.vmap(init)(keys)
     state, curves = train_many(step, measure, range(0, 1001, 50), state, data)
     curves["loss"]                                                    # (runs, 21)
 """
@@ -18,6 +18,11 @@ import jax
 import numpy as np
 
 PyTree = Any
+
+
+def stack_runs(runs: Sequence[PyTree]) -> PyTree:
+    """Put single runs, pytrees of one structure with NumPy or JAX leaves, side by side along a new leading axis."""
+    return jax.tree.map(lambda *leaves: np.stack(leaves), *runs)
 
 
 def train_many(step: Callable, measure: Callable, schedule: Sequence[int], state: PyTree, data: PyTree) -> tuple[PyTree, PyTree]:

@@ -10,8 +10,8 @@ import pytest
 import torch
 
 from papers.grokking_feature_emergence import claims, model, theory
-from papers.grokking_feature_emergence.many import train_many
 from papers.grokking_feature_emergence.replicate import Config, conditions, run, run_lazy, sustained, train
+from shared.optim.many import train_many
 
 
 def rng(seed: int) -> np.random.Generator:
@@ -309,37 +309,6 @@ def test_frequency_power_and_the_peak_fraction():
     assert float(theory.peak_fraction(jnp.asarray(W))) == pytest.approx((weight[0] + 0.5 * weight[1]) / weight.sum(), rel=1e-3)
     assert int(theory.frequencies_carried(jnp.asarray(W))) == 3
     assert int(theory.frequencies_carried(jnp.asarray(W[:, 1:]))) == 2
-
-
-# ---- training many runs ----
-
-
-def test_train_many_equals_a_plain_loop_over_runs_and_steps():
-    def step(state, t, data):
-        return {"x": state["x"] - data["lr"] * (state["x"] - data["target"]) + 0.01 * t}
-
-    def measure(state, data):
-        return {"error": jnp.abs(state["x"] - data["target"]).sum(), "x": state["x"]}
-
-    draw = rng(0)
-    start, target, lr = draw.normal(size=(3, 4)), draw.normal(size=(3, 4)), np.array([0.1, 0.5, 0.0])
-    schedule = [0, 1, 4, 9]
-    last, curves = train_many(step, measure, schedule, {"x": jnp.asarray(start)}, {"target": jnp.asarray(target), "lr": jnp.asarray(lr)})
-    for run_index in range(3):
-        x = start[run_index].copy()
-        for t in range(10):
-            if t in schedule:
-                np.testing.assert_allclose(curves["x"][run_index, schedule.index(t)], x, rtol=1e-5)
-                assert float(curves["error"][run_index, schedule.index(t)]) == pytest.approx(np.abs(x - target[run_index]).sum(), rel=1e-5)
-            if t < 9:
-                x = x - lr[run_index] * (x - target[run_index]) + 0.01 * t
-        np.testing.assert_allclose(last["x"][run_index], x, rtol=1e-5)
-
-
-@pytest.mark.parametrize("schedule", [[], [5, 5], [3, 2], [-1, 4]])
-def test_train_many_refuses_a_schedule_that_does_not_increase(schedule):
-    with pytest.raises(ValueError, match="schedule"):
-        train_many(lambda s, t, d: s, lambda s, d: s, schedule, jnp.zeros(2), jnp.zeros(2))
 
 
 # ---- what the experiments conclude ----

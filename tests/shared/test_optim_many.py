@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from shared.optim.many import train_many
+from shared.optim.many import stack_runs, train_many
 from shared.seeds import jax_keys
 
 
@@ -53,3 +53,9 @@ def test_a_run_in_a_batch_knows_nothing_of_the_others(runs):
 def test_a_schedule_that_does_not_grow_is_refused(runs, schedule):
     with pytest.raises(ValueError, match="schedule must be increasing"):
         train_many(descend, distance, schedule, *runs)
+
+
+def test_single_runs_are_stacked_leaf_by_leaf():
+    stacked = stack_runs([{"w": np.ones(3), "n": np.float32(i)} for i in range(2)])
+    assert stacked["w"].shape == (2, 3)
+    assert stacked["n"].tolist() == [0.0, 1.0]
