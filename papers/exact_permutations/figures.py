@@ -44,7 +44,7 @@ def ensemble_size(record: Record) -> Figure:
             place = np.array(k) + shift
             style = {"color": hue, "marker": marker, "markerfacecolor": face, "markersize": 6 if marker == "*" else 3.5, "capsize": 2.5, "linestyle": "none"}
             ax.errorbar(place, mean, [mean - low, high - mean], label=f"{name} (95% CI, n = {n})", **style)
-    ax.set(xlabel="length k", ylabel="networks for 90% accuracy (log 10)", yscale="log", ylim=(2, 2e4))
+    ax.set(xlabel="length k", ylabel="networks for 90% accuracy\n(geometric mean, log 10)", yscale="log", ylim=(2, 2e4))
     ax.legend(loc="center left", bbox_to_anchor=(1, 0.5))
     return fig
 
@@ -79,7 +79,7 @@ def law(record: Record) -> Figure:
             ones, one, zero, sd = (record.curve(name, experiment="law", regime=regime, k=k)[0] for name in ("ones", "law_one", "law_zero", "law_sd"))
             ax.plot(ones, one, color=colour(role), label=f"$\\mu_1$, {NAME[regime]}")
             ax.plot(ones[:-1], zero[:-1], color=colour(role), linestyle="--", label=f"$\\mu_0$, {NAME[regime]}")
-            ax.plot(ones, sd, color=colour(role), linestyle=":", label=f"sd, {NAME[regime]}")
+            ax.plot(ones, sd, color=colour(role), linestyle=":", linewidth=3.5 if regime == "ntk" else 1.2, label=f"sd, {NAME[regime]}")  # they nearly coincide
         ax.axhline(0, color="#444444", linewidth=0.7)
         ax.set(title=f"k = {k:.0f}", xlabel="ones n of the input")
     axes[0, 0].set_ylabel("output of one network")

@@ -5,12 +5,14 @@ import dataclasses
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pandas as pd
 import pytest
 from scipy import integrate
 from scipy.stats import multivariate_normal, norm
 
-from papers.exact_permutations import model, networks
-from papers.exact_permutations.replicate import Config, all_inputs, conditions, judge_ensemble, run, thinned, two_hot_inputs
+from papers.exact_permutations import claims, model, networks
+from papers.exact_permutations.replicate import Config, all_inputs, conditions, growing_ensemble, judge_ensemble, run, thinned, two_hot_inputs
+from shared.engine import NotRun
 
 REGIMES = model.REGIMES
 
@@ -111,6 +113,14 @@ def test_the_union_bound_is_the_sum_over_all_inputs_and_bounds_the_error(regime)
     assert bound > 1 - right
     size = model.networks_for_all_inputs(k, 0.1, regime)
     assert model.log_union_bound(size, k, regime) <= np.log(0.1) < model.log_union_bound(size - 1, k, regime)
+
+
+def test_every_permutation_is_drawn_equally_often():
+    rng = np.random.default_rng(0)
+    drawn = np.array([model.draw_permutation(3, rng) for _ in range(1200)])
+    assert (drawn.sum(axis=1) == 1).all() and (drawn.sum(axis=2) == 1).all()
+    _, times = np.unique(drawn.reshape(-1, 9), axis=0, return_counts=True)
+    assert len(times) == 6 and abs(times - 200).max() < 60
 
 
 def test_smallest_finds_every_threshold():
@@ -265,6 +275,12 @@ def test_an_ensemble_is_judged_against_the_permuted_input():
     assert judge_ensemble(Config(), CYCLE, inputs, unlucky_first, "ntk", 100, np.random.default_rng(0))["n_90"] == 4
 
 
+def test_a_growing_ensemble_keeps_its_accuracy_with_1_and_200_networks_and_its_first_passages():
+    curve, sizes = np.linspace(0.001, 1, 1000), np.arange(1, 1001)
+    row = growing_ensemble(curve, sizes)
+    assert [row[name] for name in ("accuracy_single", "accuracy_200", "n_90", "n_999")] == pytest.approx([0.001, 0.2, 900, 999])
+
+
 def test_thinning_keeps_both_ends_and_short_curves():
     assert thinned(np.arange(3)).tolist() == [0, 1, 2]
     assert len(thinned(np.arange(5000))) <= 200 and thinned(np.arange(5000))[[0, -1]].tolist() == [0, 4999]
@@ -278,7 +294,49 @@ def test_a_small_run_gives_finite_rows_that_depend_on_the_seed():
     grid = conditions(config)
     assert {condition["experiment"] for condition in grid} == {"law", "exact", "sampled", "growth", "networks"} and len(grid) == 10
     for condition in grid:
-        rows = run(config, condition, (1000, 1001), "cpu")
+        rows, regime = run(config, condition, (1000, 1001), "cpu"), condition["regime"]  # neither permutation is its own inverse
         assert len(rows) == 2 and all(np.isfinite(value).all() for row in rows for value in row.values())
         if condition["experiment"] in ("sampled", "networks"):
             assert not all(np.array_equal(rows[0][name], rows[1][name]) for name in ("accuracy", "n_90")), condition
+        for row in rows:
+            if condition["experiment"] == "growth":
+                N = row["one_input_90"]
+                assert model.prob_exact(N - 1, 5, 2, regime) < 0.9 <= model.prob_exact(N, 5, 2, regime)
+                N = row["all_inputs_90"]
+                assert model.log_union_bound(N, 5, regime) <= np.log(0.1) < model.log_union_bound(N - 1, 5, regime)
+            if condition["experiment"] == "networks":
+                assert row["train_mse"] <= config.tolerance
+                assert abs(row["mean_one"] - row["limit_one"]) < 0.12 and abs(row["mean_zero"] - row["limit_zero"]) < 0.12  # trained and judged on one P
+                assert row["drift_zero"] == model.output_law(4, 2, regime, 40).zero
+
+
+def test_claims_pair_trials_by_seed_and_divide_the_right_way():
+    lengths, official = [10, 15, 20, 25, 30], claims.OFFICIAL_90
+    rows = []
+    for seed, factor in enumerate((2.0, 0.5)):  # ours over the paper's
+        for regime, more in (("standard", 1), ("ntk", 5)):
+            for k in lengths:
+                sizes = {"n_90": official[k] * factor * more, "n_999": claims.OFFICIAL_999[k] * factor}
+                rows.append({"experiment": "sampled", "regime": regime, "k": k, "seed": seed, "accuracy_200": 0.9 + seed / 10, "accuracy_single": 0.1} | sizes)
+            for k in (20, 100, 400):
+                grown, everywhere = ((k * np.log(k)) ** (1 + seed), k ** (2.0 + seed)) if regime == "ntk" else (7.0, 7.0)
+                rows.append({"experiment": "growth", "regime": regime, "k": k, "seed": seed, "grown_90": grown, "all_inputs_90": everywhere})
+            for k in (6, 8, 10):
+                for width, shift in ((100, 0.5), (200, 0.0)):  # the wider networks count
+                    value = (0.2 if regime == "ntk" else 0.4) + seed / 10 + shift
+                    scores = dict.fromkeys(("sign_features", "accuracy_unseen", "accuracy_trained", "accuracy_at_formula"), value)
+                    rows.append({"experiment": "networks", "regime": regime, "k": k, "width": width, "seed": seed} | scores | {"accuracy_trained": value / 2})
+    trials = pd.DataFrame(rows[::-1])
+    expected = {
+        claims.accuracy_with_200: (0.9, 1.0), claims.gain_over_one_net: (0.8, 0.9), claims.ratio_90: (2, 0.5), claims.ratio_999: (2, 0.5),
+        claims.ratio_90_ntk: (10, 2.5), claims.single_input_slope: (1, 2), claims.all_inputs_slope: (2, 3), claims.separated_inputs: (0.3, 0.4),
+        claims.exact_on_unseen_inputs: (0.4, 0.5), claims.exact_on_training_inputs: (0.2, 0.25), claims.accuracy_at_formula: (0.3, 0.4),
+        claims.slack_of_bound_standard: (1e4 / 350, 1e4 / 87.5), claims.slack_of_bound_ntk: (1e4 / 1750, 1e4 / 437.5),
+    }  # fmt: skip
+    for measure, values in expected.items():
+        np.testing.assert_allclose(measure(trials).sort_index(), values, err_msg=measure.__name__)
+    wide = trials[trials.experiment == "sampled"].assign(experiment="networks", width=claims.OFFICIAL_WIDTH, accuracy_200=0.7)
+    np.testing.assert_allclose(claims.accuracy_with_200(pd.concat([trials, wide])), 0.7)  # networks of the official width replace the sampled ones
+    for measure, k in ((claims.ratio_90, 30), (claims.single_input_slope, 400), (claims.separated_inputs, 8)):
+        with pytest.raises(NotRun):
+            measure(trials[trials.k != k])
