@@ -362,7 +362,18 @@ def save_figures(paper: Paper, record, folder: Path, formats: Sequence[str] = ("
                 buffer = io.BytesIO()
                 figure.savefig(buffer, format=suffix, metadata={"Software": None} if suffix == "png" else {"Date": None})
                 path = folder / f"{name}.{suffix}"
-                write_atomically(path, buffer.getvalue())
+                write_atomically(path, small_png(buffer) if suffix == "png" else buffer.getvalue())
                 written.append(path)
             plt.close(figure)
     return written
+
+
+def small_png(buffer) -> bytes:
+    """The picture with a palette of 256 colours, which halves the file and is not seen in a plot."""
+    import io
+
+    from PIL import Image
+
+    small = io.BytesIO()
+    Image.open(buffer).convert("RGB").quantize(256, dither=Image.Dither.NONE).save(small, "PNG", optimize=True)
+    return small.getvalue()
