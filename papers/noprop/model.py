@@ -83,7 +83,7 @@ class Readout(nn.Module):
 
     theta_out begins as the linear part of -||z - u_c||^2 / (2 s^2), with s^2 a tenth of the mean squared distance between two embeddings. The paper is silent
     on it. NoProp does as well from random weights; back-propagation through the sampler does not: it then sends several classes to one embedding and stays
-    there (half the digits right at best, on validation data). The baseline gets the start that it needs, and so does everyone else.
+    there (about half the digits right, on validation data, at every step size tried). The baseline gets the start that it needs, and so does everyone else.
     """
 
     def __init__(self, W_embed: Tensor, learned: bool):

@@ -62,8 +62,8 @@ class Config:
     eta_ct: float = 1.0
     """Weight eta of the denoising term in continuous time (paper: 1)."""
     gamma_ends: tuple[float, float] = (-3.0, 3.0)
-    """First values of gamma_0 and gamma_1 (log of noise over signal at t = 1 and at t = 0) in the learned noise schedule. The paper's were not found; the best
-    of six pairs on validation data, where (-7, 7), the range of the discrete schedule, did far worse."""
+    """First values of gamma_0 and gamma_1 (log of noise over signal at t = 1 and at t = 0) in the learned noise schedule. The paper's were not found; chosen
+    on validation data, where (-7, 7), the range of the discrete schedule, did far worse."""
     sampler_steps: int = 50
     """Steps of inference in continuous time and flow matching. Paper: 1000."""
     ode_steps: int = 20
