@@ -18,7 +18,7 @@ DECAY_ROLES = ("baseline", "baseline2", "variant", "method")
 
 def curves_over_training(record: Record, panels: dict[str, str], log_panels: tuple[str, ...]) -> Figure:
     """One panel for each metric over training, one line per weight decay and one for the permuted labels."""
-    fig, axes = plt.subplots(1, len(panels), figsize=(5.0, 2.5))
+    fig, axes = plt.subplots(1, len(panels), figsize=(6.2, 2.8))
     rows = record.select(experiment="curve", labels="true")
     lines = [(f"{decay:g}", role, {"labels": "true", "decay": decay}) for decay, role in zip(sorted(rows.decay.unique()), DECAY_ROLES, strict=False)]
     lines.append((f"{rows.decay.max():g}, labels permuted", "control", {"labels": "permuted"}))
@@ -26,7 +26,7 @@ def curves_over_training(record: Record, panels: dict[str, str], log_panels: tup
         for label, role, where in lines:
             band(ax, record.curve("steps", experiment="curve", **where)[0], record.curve(name, experiment="curve", **where), label, role, show_n=False)
         ax.set(xscale="log", xlabel="step (log scale)", title=title, yscale="log" if name in log_panels else "linear")
-    fig.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=3, title=f"weight decay (95% CI, n = {len(record.seeds)})")
+    fig.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=5, title=f"weight decay (95% CI, n = {len(record.seeds)})")
     return fig
 
 
