@@ -63,8 +63,14 @@ def run(session: nox.Session, *arguments: str) -> None:
 
 @nox.session(reuse_venv=True, default=False)
 def env(session: nox.Session) -> None:
-    """Build the one environment; `-- ray report cuda` adds extras."""
-    ensure(session, "run", *session.posargs)
+    """Build the one environment that all sessions run in."""
+    ensure(session, "run")  # never the arguments: nox hands those of the session that requires this one
+
+
+@nox.session(venv_backend="none", requires=["env"], default=False)
+def extras(session: nox.Session) -> None:
+    """Add extras to the environment: `-- ray report cuda`."""
+    ensure(session, *session.posargs)
 
 
 def register(slug: str) -> None:

@@ -78,3 +78,10 @@ def test_no_path_of_a_machine_stands_in_the_repository(pattern):
     for path in [*ROOT.glob("papers/**/*.*"), *ROOT.glob("shared/**/*.*"), *ROOT.glob("*.*")]:
         if path.suffix in (".py", ".md", ".toml", ".json", ".yml", ".cff") and "runs" not in path.parts:
             assert not re.search(pattern, path.read_text(encoding="utf-8")), path.relative_to(ROOT)
+
+
+def test_arguments_of_a_session_do_not_reach_the_environments():
+    """nox hands a session's arguments to the sessions that it requires as well: `env` must not read them."""
+    tree = ast.parse((ROOT / "noxfile.py").read_text(encoding="utf-8"))
+    (env,) = [node for node in tree.body if isinstance(node, ast.FunctionDef) and node.name == "env"]
+    assert "posargs" not in {node.attr for node in ast.walk(env) if isinstance(node, ast.Attribute)}

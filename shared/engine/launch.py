@@ -110,7 +110,7 @@ def run_ray(trials: list[Trial], address: str, environment: dict[str, str], gpus
     try:
         import ray
     except ImportError:
-        raise RequestError("--launcher ray needs the extra 'ray': nox -s env -- ray, or pip install ray") from None
+        raise RequestError("--launcher ray needs the extra 'ray': nox -s extras -- ray, or pip install ray") from None
     passed = {name: value for name, value in os.environ.items() if name.startswith("REPRO_")}
     runtime_env = {
         "working_dir": str(ROOT),

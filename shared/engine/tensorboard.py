@@ -15,7 +15,7 @@ def export(record, condition_names: Sequence[str], folder: Path) -> None:
     try:
         from torch.utils.tensorboard import SummaryWriter
     except ImportError:
-        raise RequestError("--tensorboard needs the extra 'tensorboard': nox -s env -- tensorboard, or pip install tensorboard") from None
+        raise RequestError("--tensorboard needs the extra 'tensorboard': nox -s extras -- tensorboard, or pip install tensorboard") from None
     names = list(dict.fromkeys(condition_names))
     for row in record.trials.to_dict("records"):
         label = "-".join(f"{name}_{row[name]}" for name in names if row[name] == row[name])
