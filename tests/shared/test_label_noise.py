@@ -7,23 +7,23 @@ import pytest
 
 from shared.data.label_noise import CIFAR10_CONFUSIONS, asymmetric, symmetric
 
-LABELS = np.repeat(np.arange(10), 2000)
+truth = np.repeat(np.arange(10), 2000)
 
 
 def test_symmetric_noise_draws_from_all_classes_so_that_nine_tenths_of_it_is_wrong():
-    noisy = symmetric(LABELS, 0.4, 10, np.random.default_rng(0))
-    wrong = noisy != LABELS
+    noisy = symmetric(truth, 0.4, 10, np.random.default_rng(0))
+    wrong = noisy != truth
     assert wrong.mean() == pytest.approx(0.36, abs=0.01)
     for label in range(10):
-        assert wrong[LABELS == label].mean() == pytest.approx(0.36, abs=0.04)
+        assert wrong[truth == label].mean() == pytest.approx(0.36, abs=0.04)
     assert np.bincount(noisy[wrong], minlength=10).min() > 550
-    assert (LABELS == np.repeat(np.arange(10), 2000)).all()
+    assert (truth == np.repeat(np.arange(10), 2000)).all()
 
 
 def test_asymmetric_noise_flips_five_classes_at_once_and_no_other():
-    noisy = asymmetric(LABELS, 0.4, CIFAR10_CONFUSIONS, np.random.default_rng(0))
+    noisy = asymmetric(truth, 0.4, CIFAR10_CONFUSIONS, np.random.default_rng(0))
     for label in range(10):
-        own = noisy[LABELS == label]
+        own = noisy[truth == label]
         if label in CIFAR10_CONFUSIONS:
             assert np.bincount(own, minlength=10)[CIFAR10_CONFUSIONS[label]] == 800
             assert (own == label).sum() == 1200
@@ -33,8 +33,8 @@ def test_asymmetric_noise_flips_five_classes_at_once_and_no_other():
 
 def test_rate_zero_changes_nothing_and_impossible_rates_are_refused():
     rng = np.random.default_rng(0)
-    assert (symmetric(LABELS, 0.0, 10, rng) == LABELS).all()
+    assert (symmetric(truth, 0.0, 10, rng) == truth).all()
     with pytest.raises(ValueError, match="rate"):
-        symmetric(LABELS, 1.1, 10, rng)
+        symmetric(truth, 1.1, 10, rng)
     with pytest.raises(ValueError, match="rate"):
-        asymmetric(LABELS, -0.1, {0: 1}, rng)
+        asymmetric(truth, -0.1, {0: 1}, rng)
