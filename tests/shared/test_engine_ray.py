@@ -15,12 +15,25 @@ def trials_of(house, slug):
 @pytest.fixture(scope="module")
 def cluster():
     os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
-    from ray.cluster_utils import Cluster
-
-    built = Cluster(initialize_head=True, head_node_args={"num_cpus": 1, "include_dashboard": False})
-    built.add_node(num_cpus=1)
+    built = start_cluster(attempts=3)
     yield built
     built.shutdown()
+
+
+def start_cluster(attempts: int):
+    """Two nodes. Ray gives a node thirty seconds to come up, which a busy machine may not keep; then it is tried again."""
+    from ray.cluster_utils import Cluster
+
+    for left in reversed(range(attempts)):
+        built = Cluster()
+        try:
+            built.add_node(num_cpus=1, include_dashboard=False)
+            built.add_node(num_cpus=1)
+            return built
+        except Exception:
+            built.shutdown()
+            if not left:
+                raise
 
 
 def test_a_two_node_cluster_gives_the_numbers_of_this_machine(house, cluster):
