@@ -42,11 +42,11 @@ class Config:
     """Test instances per size."""
     hull_fixed: int = 10
     """Points per hull where the three models are compared. Paper: 50."""
-    hull_fixed_steps: int = 4000
+    hull_fixed_steps: int = 8000
     """Training steps of each of the three."""
     hull_range: tuple[int, int] = (5, 10)
     """Smallest and largest size that the variable-length pointer network trains on. Paper: 5-50."""
-    hull_range_steps: int = 15_000
+    hull_range_steps: int = 8000
     """Its training steps."""
     hull_test: tuple[int, ...] = (5, 10, 15, 20)
     """Sizes that it is tested at. Paper: 5, 10, 50, 100, 200, 500."""
