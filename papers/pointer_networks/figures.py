@@ -157,26 +157,27 @@ def examples(record: Record) -> Figure:
     """The first three test instances of the first seed in every task: the answer in blue, the truth in grey beneath it."""
     conditions = [ranged_hull(record), record.select(task="delaunay", n_high=record.select(task="delaunay").n_high.min()), record.select(task="tsp")]
     titles = ("convex hull", "Delaunay triangulation", "tour")
-    fig, axes = plt.subplots(3, 3, figsize=(5.4, 5.6))
+    fig, axes = plt.subplots(3, 3, figsize=(4.4, 4.7))
     for line, rows, title in zip(axes, conditions, titles, strict=True):
         row = rows.sort_values("seed").iloc[0]
         for ax, P, C, truth in zip(line, row.example_points, row.example_answer, row.example_truth, strict=True):
-            for slots, hue, width, marker in ((truth, "#BBBBBB", 4, None), (C, colour("method"), 1.2, None)):
+            for slots, hue, width in ((truth, "#BBBBBB", 4), (C, colour("method"), 1.2)):
                 corners = P[until_stop(slots).astype(int) - 1]
                 shapes = np.split(corners, range(3, len(corners), 3)) if title.startswith("Delaunay") else [corners]
                 for shape in shapes:
-                    ax.plot(*np.concatenate([shape, shape[:1]]).T, color=hue, linewidth=width, marker=marker)
+                    ax.plot(*np.concatenate([shape, shape[:1]]).T, color=hue, linewidth=width)
             ax.scatter(*P.T, s=9, color="black", zorder=3)
-            ax.set(xlim=(-0.05, 1.05), ylim=(-0.05, 1.05), xticks=[], yticks=[], aspect="equal")
+            ax.set(xlim=(-0.05, 1.05), ylim=(-0.05, 1.05), aspect="equal")
+            ax.set_axis_off()
         line[1].set_title(f"{title}, n = {len(P)}")
-    fig.supxlabel("grey: truth; blue: the network's answer; first test instances of the first seed", fontsize=7)
+    fig.supxlabel("grey: truth; blue: the network's answer", fontsize=7)
     return fig
 
 
 def training(record: Record) -> Figure:
     """Loss per pointer of the three models at one size, and of the other runs."""
     fixed = fixed_hull(record)
-    fig, axes = plt.subplots(1, 2, figsize=TWO_COLUMNS, sharey=True)
+    fig, axes = plt.subplots(1, 2, figsize=(6.4, 2.5), sharey=True)
     for kind in ("lstm", "attention", "ptr"):
         curves = np.stack(fixed[fixed.model == kind].sort_values("seed").loss)
         band(axes[0], np.linspace(0, record.config["hull_fixed_steps"], curves.shape[1]), curves, NAME[kind], ROLE[kind])
