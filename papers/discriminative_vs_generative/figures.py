@@ -67,18 +67,20 @@ def error_curves(record: Record, experiment: str, kind: str, annotations: tuple[
         where = {"experiment": experiment, kind: panel}
         m = record.curve("m", **where)[0]
         for metric in ("error_nb", "error_lr"):
-            band(ax, m, record.curve(metric, **where), NAMES[metric], ROLE[metric], marker=True, show_n=metric == "error_nb")
+            band(ax, m, record.curve(metric, **where), NAMES[metric], ROLE[metric], marker=True, show_n=False)
         by_C = record.curve("error_lr_by_C", **where).mean(axis=0)  # (m, C)
         Cs = record.curve("Cs", **where)[0]
-        labels = [f"the same at a fixed C, {Cs[0]:g} to {Cs[-1]:g}"] + [None] * (len(Cs) - 1)
-        ax.plot(m, by_C, color=colour("baseline"), linewidth=0.5, label=labels)
+        for i, C in enumerate(Cs):  # the larger C, the darker; the darkest stands in the legend
+            label = f"fixed C: {Cs[0]:g} (pale) to {C:g} (dark)" if i == len(Cs) - 1 else None
+            ax.plot(m, by_C[:, i], color=colour("baseline"), linewidth=0.6, alpha=np.linspace(0.3, 1, len(Cs))[i], label=label)
         extra = "".join(f" ({name}: {rows[rows[kind] == panel][name].iloc[0]})" for name in annotations)
         ax.set(xscale="log", xlabel="labelled examples $m$ (log)", title=f"{panel.replace('_', ' ')}{extra}")
         ax.set_xticks(m, [f"{size:g}" for size in m])
         ax.minorticks_off()
         ax.set_ylim(bottom=0)
     axes[0, 0].set_ylabel("test error")
-    axes[0, 0].legend()
+    axes[0, 0].legend(loc="upper right")
+    fig.supxlabel(f"logistic regression: C chosen on held-out training examples; bands: 95% CI, n = {len(record.seeds)}", fontsize=6.5, x=0.99, ha="right")
     return fig
 
 

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 
 import jax
 import torch
 from torch import nn
 
 from papers.icl_linear_regression.model import single_task
-from papers.icl_linear_regression.replicate import Config, train
+from papers.icl_linear_regression.replicate import Config, read_weights, train
 
 SEEDS, STEPS, H = 16, 300, 2
 
@@ -47,8 +48,11 @@ def torch_training(config: Config) -> None:
             optimiser.step()
 
 
+def ours_training(config: Config) -> None:
+    jax.block_until_ready(train(config, single_task(config.d, config.s2), "softmax", H, range(SEEDS), read_weights)[0])
+
+
 def cases() -> dict[str, tuple[Callable[[], object], Callable[[], object]]]:
     """Name -> (ours, plain)."""
     config = Config(steps=STEPS, curve_points=1)
-    ours = lambda: jax.block_until_ready(train(config, single_task(config.d, config.s2), "softmax", H, range(SEEDS))[0])  # noqa: E731
-    return {f"train {SEEDS} layers of {H} heads for {STEPS} steps": (ours, lambda: torch_training(config))}
+    return {f"train {SEEDS} layers of {H} heads for {STEPS} steps": (partial(ours_training, config), partial(torch_training, config))}

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+from itertools import product
+from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
@@ -12,11 +14,14 @@ from scipy.stats import norm
 from sklearn.naive_bayes import GaussianNB
 from torch import nn
 
-from papers.discriminative_vs_generative import encoders
+from papers.discriminative_vs_generative import encoders, replicate
 from papers.discriminative_vs_generative.claims import (
+    convergence_advantage,
     few_shot_advantage,
     few_shot_advantage_at_the_papers_C,
     labels_to_converge,
+    large_sample_advantage,
+    logistic_regression_slope,
     multiclass_gap,
     naive_bayes_slope,
 )
@@ -27,6 +32,7 @@ from papers.discriminative_vs_generative.model import (
     class_statistics,
     compare_at,
     draw_subset,
+    error_curves,
     error_rate,
     gaussian_rule,
     logistic_path,
@@ -36,8 +42,10 @@ from papers.discriminative_vs_generative.model import (
     sample_complexity,
     scaled,
 )
-from papers.discriminative_vs_generative.replicate import Config, conditions, run
+from papers.discriminative_vs_generative.replicate import Config, compare, conditions, features_made_here, run
+from shared.data import bundled
 from shared.engine import NotRun
+from shared.seeds import numpy_rng
 
 
 def blobs(seed=0, m=300, n=6, K=3, spread=0.7):
@@ -260,6 +268,173 @@ def test_statistics_of_the_assumptions_have_their_closed_forms():
     np.testing.assert_allclose(ours["alpha"], alpha)
 
 
+# --- What is handed to whom ---------------------------------------------------------------------------------------------------------------------------
+
+
+def test_the_papers_settings_are_the_defaults():
+    """epsilon = 1e-9: with one sample per class it is the whole variance. C = 1."""
+    np.testing.assert_allclose(naive_bayes(np.array([[0.0], [1.0]]), np.array([0, 1]), 2).weights, [[0], [1e9]])
+    X, y = blobs()
+    np.testing.assert_array_equal(logistic_regression(X, y).coef_, logistic_regression(X, y, C=1.0).coef_)
+
+
+def test_an_error_equal_to_the_threshold_has_not_arrived():
+    assert sample_complexity(lambda m: max(0.5, 1 - m / 60) - 0.1 * (m > 50), 100, 2, 0.5, 500) == 54  # the grid is 4, 9, 14, ...
+
+
+@pytest.mark.parametrize(("K", "n", "runs"), [(2, 4, 3), (3, 20, 1)])
+def test_samples_needed_are_those_of_a_plain_search_on_fresh_test_points(K, n, runs):
+    """With seed 3 the ladder and the full scan differ for both K, so that the one taken for the other shows."""
+    config = Config(runs=3, test_points=3000, tolerance=0.03)
+    mixture = GaussianMixture(n, K)
+    X, y = mixture.sample(numpy_rng(3, "pool"), 100 * n)
+    test = mixture.sample(numpy_rng(3, "test"), 3000)
+    assert not set(map(bytes, X)) & set(map(bytes, test[0]))
+
+    def plain(fit):
+        found = []
+        for r in range(runs):
+
+            def error(m, r=r):
+                chosen = draw_subset(numpy_rng(3, f"draw of {m} in run {r}"), y, m, K)
+                return error_rate(fit(X[chosen], y[chosen]), *test)
+
+            grid = range(2 * K, 100 * n, math.ceil(math.log(n)))
+            threshold = mixture.bayes_error + 0.03
+            found.append(next(m for m in grid if error(m) < threshold) if K == 2 else sample_complexity(error, n, K, threshold, 100 * n, ladder=1.25))
+        return np.mean(found)
+
+    row = run(config, {"experiment": "simulation", "K": K, "n": n}, (3,), "cpu")[0]
+    assert row["m_nb"] == plain(lambda X, y: naive_bayes(X, y, K)) and row["m_lr"] == plain(logistic_regression) and row["m_nb"] != row["m_lr"]
+
+
+def three_sets():
+    """Pool, validation and test set of one task (a small one), the inputs of the latter two shifted, so that a set taken for another shows."""
+    X, y = blobs(2, m=900)
+    return Labelled(X[:300], y[:300]), Labelled(X[300:340] + 0.2, y[300:340]), Labelled(X[500:] - 0.3, y[500:])
+
+
+def test_both_classifiers_are_fitted_to_the_scaled_subset_and_judged_on_the_test_set():
+    pool, validation, test = three_sets()
+    Cs, repeats, m = (0.01, 0.1, 1.0, 10.0), 4, 40
+    ours = compare_at(np.random.default_rng(1), m, repeats, pool, validation, test, Cs)
+    rng = np.random.default_rng(1)
+    nb, lr_test, lr_validation = [], [], []
+    for _ in range(repeats):
+        chosen = draw_subset(rng, pool.y, m, 3)
+        X, y = pool.X[chosen], pool.y[chosen]
+        low, width = X.min(axis=0), np.ptp(X, axis=0)
+        nb.append(error_rate(naive_bayes((X - low) / width, y, 3), (test.X - low) / width, test.y))
+        models = [logistic_regression((X - low) / width, y, C) for C in Cs]
+        lr_test.append([error_rate(model, (test.X - low) / width, test.y) for model in models])
+        lr_validation.append([error_rate(model, (validation.X - low) / width, validation.y) for model in models])
+    best = int(np.mean(lr_validation, axis=0).argmin())
+    assert best != np.argmin(lr_validation[0]) and best != np.mean(lr_test, axis=0).argmin()  # the seed is one where the choice matters
+    np.testing.assert_allclose(ours.nb, np.mean(nb))
+    np.testing.assert_allclose(ours.lr_by_C, np.mean(lr_test, axis=0), atol=0.004)
+    assert Cs[best] == ours.C and ours.lr == ours.lr_by_C[best]
+
+
+def test_the_curve_over_m_holds_the_comparison_at_each_m():
+    sets, Cs, subsets = three_sets(), (0.01, 0.1, 1.0, 10.0), {40: 4, 80: 2}
+    curves = error_curves(np.random.default_rng(1), subsets, subsets.get, *sets, Cs)
+    rng = np.random.default_rng(1)
+    for i, (m, repeats) in enumerate(subsets.items()):
+        at_m = compare_at(rng, m, repeats, *sets, Cs)
+        assert curves["m"][i] == m and curves["C"][i] == np.float32(at_m.C)
+        np.testing.assert_allclose([curves["error_nb"][i], curves["error_lr"][i]], [at_m.nb, at_m.lr], rtol=1e-6)
+        np.testing.assert_allclose(curves["error_lr_by_C"][i], at_m.lr_by_C, rtol=1e-6)
+    assert curves["error_lr"][0] > curves["error_lr_by_C"][0].min()  # the validation set's C is not the test set's
+
+
+def rows_of(*parts):
+    """All rows of the sets with their labels, sorted: two collections are equal when nothing is missing and nothing is there twice."""
+    return sorted(bytes(np.append(np.asarray(x, float), k)) for part in parts for x, k in zip(part.X, part.y, strict=True))
+
+
+@pytest.fixture
+def compared(monkeypatch):
+    """The (pool, validation, test, repeats) that ``compare`` is called with."""
+    calls = []
+
+    def spy(config, rng, pool, validation, test, repeats):
+        calls.append((pool, validation, test, repeats))
+        return compare(config, rng, pool, validation, test, repeats)
+
+    monkeypatch.setattr(replicate, "compare", spy)
+    return calls
+
+
+def test_training_features_are_shuffled_and_split_between_pool_and_validation(tmp_path, compared):
+    files = {}
+    for part, seed, m in (("train", 0, 500), ("val", 1, 200)):
+        X, y = blobs(seed, m=m)
+        files[part] = Labelled(X[np.argsort(y)], np.sort(y))
+        (tmp_path / "vit" / "cifar10").mkdir(parents=True, exist_ok=True)
+        np.save(tmp_path / "vit" / "cifar10" / f"{part}_features.npy", np.column_stack(files[part]))
+    config = Config(features="files", files=str(tmp_path), encoders=("vit",), sizes=(5, 6, 20), repeats=2, validation=150)
+    row = run(config, conditions(config)[-3], (0,), "cpu")[0]
+    ((pool, validation, test, repeats),) = compared
+    assert len(validation.y) == 150 and rows_of(pool, validation) == rows_of(files["train"]) and rows_of(test) == rows_of(files["val"])
+    assert set(pool.y) == set(validation.y) == {0, 1, 2} and repeats == 2 and row["m"].tolist() == [6, 20]
+    for name, values in assumption_statistics(files["train"]).items():
+        np.testing.assert_allclose(row[name][[0, 25, 100]], np.quantile(values, [0, 0.25, 1]), rtol=1e-5)
+
+
+def test_raw_data_are_split_anew_into_three_parts_by_seed_and_split(compared):
+    config = Config(sizes=(20,), splits=2)
+    for seed in (3, 4):
+        run(config, {"experiment": "raw", "dataset": "breast_cancer"}, (seed,), "cpu")
+    whole = bundled.load("breast_cancer")
+    for pool, validation, test, repeats in compared:
+        assert rows_of(pool, validation, test) == rows_of(Labelled(whole.x, whole.y)) and repeats == 1
+        assert len(test.y) == pytest.approx(0.3 * 569, abs=2) and len(validation.y) == pytest.approx(0.3 * 0.7 * 569, abs=2)
+    assert len({tuple(rows_of(test)) for _, _, test, _ in compared}) == len(compared) == 4
+
+
+def test_fewer_subsets_are_drawn_where_m_is_large(monkeypatch):
+    monkeypatch.setattr(replicate, "error_curves", lambda rng, sizes, subsets, *_: {m: subsets(m) for m in sizes})
+    pool = Labelled(np.zeros((30_000, 1)), np.arange(30_000) % 5)
+    assert compare(Config(), None, pool, pool, pool, 5) == {10: 5, 20: 5, 50: 5, 100: 5, 200: 5, 500: 5, 1000: 5, 5000: 1, 20_000: 1}
+
+
+@pytest.mark.parametrize("name", ["supervised", "denoising"])
+def test_an_encoder_sees_labels_of_classes_A_only_and_its_features_are_those_of_classes_B(monkeypatch, name):
+    rng = np.random.default_rng(0)
+    y_train, y_test = np.repeat(np.arange(10), 7), np.repeat(np.arange(10), 3)
+    x_train, x_test = (rng.integers(0, 256, (len(y), 4, 4), dtype=np.uint8) for y in (y_train, y_test))
+    data = SimpleNamespace(x_train=x_train, y_train=y_train, x_test=x_test, y_test=y_test)
+    monkeypatch.setattr(replicate.mnist, "load", lambda train_per_class: data)
+    seen = {}
+
+    def spy(kind):
+        def pretrain(encoder, width, images, *rest, **_):
+            seen.update(kind=kind, encoder=encoder, images=images.numpy(), labels=rest[0].numpy() if kind == "supervised" else None)
+
+        return pretrain
+
+    for kind in ("supervised", "denoising"):
+        monkeypatch.setattr(encoders, kind, spy(kind))
+    train, test = features_made_here(Config(), name, 0, "cpu")
+    in_A = y_train < 5
+    assert seen["kind"] == name
+    np.testing.assert_allclose(seen["images"][:, 0], (x_train[in_A] if name == "supervised" else x_train) / 255, rtol=1e-6)
+    if name == "supervised":
+        np.testing.assert_array_equal(seen["labels"], y_train[in_A])
+    for part, x, y in ((train, x_train, y_train), (test, x_test, y_test)):
+        np.testing.assert_array_equal(part.y, y[y >= 5] - 5)
+        np.testing.assert_allclose(part.X, encoders.encode(seen["encoder"], torch.from_numpy(x[y >= 5, None] / 255).float()), atol=1e-6)
+    first = seen["encoder"][1].weight
+    features_made_here(Config(), name, 1, "cpu")
+    assert not torch.equal(first, seen["encoder"][1].weight)
+
+
+def test_every_encoder_is_listed_under_what_it_was_pretrained_with():
+    config = Config(encoders=("supervised", "denoising", "simclr", "resnet", "vit", "clip", "moco_v2", "simclr_v2", "mae", "simmim"))
+    kinds = {c["encoder"]: c["pretraining"] for c in conditions(config) if c["experiment"] == "features"}
+    assert {name for name, kind in kinds.items() if kind == "labels"} == {"supervised", "resnet", "vit"} and kinds["clip"] == "captions"
+
+
 # --- Encoders -----------------------------------------------------------------------------------------------------------------------------------------
 
 
@@ -353,19 +528,60 @@ def test_the_residual_network_has_its_shapes_and_a_gradient_everywhere():
     assert 11_000_000 < sum(p.numel() for p in encoder.parameters()) < 11_300_000
 
 
+def test_each_pass_shows_every_image_once_in_a_new_order_and_the_sgd_step_falls_to_zero():
+    weight, shown, values = nn.Linear(1, 1, bias=False), [], []
+    torch.manual_seed(0)
+
+    def loss(batch):
+        shown.append(batch.tolist())
+        values.append(weight.weight.item())
+        return weight.weight.sum()
+
+    encoders.train(loss, nn.ModuleList([weight]), 12, encoders.Schedule(steps=9, batch=4, optimiser="sgd"), "cpu")
+    passes = [[i for batch in shown[start : start + 3] for i in batch] for start in (0, 3, 6)]
+    assert all(sorted(order) == list(range(12)) for order in passes) and len(set(map(tuple, passes))) == 3 and passes[0] != list(range(12))
+    steps = -np.diff([*values, weight.weight.item()])
+    assert steps[0] == pytest.approx(0.1, rel=0.02) and steps[-1] < 0.5 * steps.max()
+
+
+def test_a_residual_block_adds_its_body_to_its_input():
+    block = encoders.ResidualBlock(4, 4, 1).eval()
+    torch.manual_seed(0)
+    x = torch.randn(2, 4, 5, 5)
+    torch.testing.assert_close(block(x), torch.relu(x + block.body(x)))
+
+
+def test_colour_changes_the_gain_of_each_channel_and_makes_one_image_in_five_grey():
+    torch.manual_seed(0)
+    views = encoders.augment(torch.full((2000, 3, 4, 4), 0.5), pad=0)
+    gains = views[:, :, 0, 0] / 0.5
+    grey = (gains == gains[:, :1]).all(dim=1)
+    assert abs(grey.float().mean() - 0.2) < 0.03
+    assert 0.6 <= gains.min() < 0.62 and 1.38 < gains.max() <= 1.4
+
+
+def test_all_images_are_encoded_in_order():
+    encoder, images = nn.Flatten(), torch.rand(5000, 1, 2, 2)
+    np.testing.assert_array_equal(encoders.encode(encoder, images), images.flatten(1).numpy())
+
+
 # --- Claims and the whole run -------------------------------------------------------------------------------------------------------------------------
 
 
-def test_claims_recover_known_powers():
+def test_claims_recover_known_powers_of_the_dimensions_and_classes_they_name():
     rows = [
         {"experiment": "simulation", "K": K, "n": n, "seed": seed, "m_nb": 3 * n**0.2, "m_lr": 2.0 * n * (1 + seed)}
-        for K in (2, 5)
-        for n in (25, 50, 100, 200, 400)
-        for seed in (0, 1)
+        for K, n, seed in product((2, 5), (50, 100, 200, 400), (0, 1))
     ]
-    trials = pd.DataFrame(rows)
+    others = [
+        {"experiment": "simulation", "K": K, "n": n, "seed": seed, "m_nb": 1.0, "m_lr": 9.0}
+        for K, n, seed in product((2, 3), (25, 100), (0, 1))
+        if (K, n) != (2, 100)
+    ]
+    trials = pd.DataFrame(rows + others)
     np.testing.assert_allclose(naive_bayes_slope(trials), 0.2)
-    np.testing.assert_allclose(multiclass_gap(trials), 0.8 * math.log(16))
+    np.testing.assert_allclose(logistic_regression_slope(trials), 1)
+    np.testing.assert_allclose(multiclass_gap(trials), 0.8 * math.log(8))
     with pytest.raises(NotRun):
         naive_bayes_slope(trials[trials["n"] > 50])
 
@@ -378,6 +594,17 @@ def test_few_shot_claims_read_their_own_columns():
     np.testing.assert_allclose(few_shot_advantage_at_the_papers_C(trials), 0.25)
     with pytest.raises(NotRun):
         few_shot_advantage(trials.assign(pretraining="none"))
+
+
+def test_claims_about_many_labels_and_convergence_name_their_encoders():
+    """Naive Bayes has lost 3/4 of its fall after 0.75 decades, logistic regression after 1.5 with the supervised encoder and after 1.875 with the other."""
+    m, nb = np.array([10.0, 100.0, 1000.0, 10_000.0]), np.array([0.9, 0.4, 0.4, 0.4])
+    supervised, other = np.array([0.9, 0.5, 0.1, 0.1]), np.array([0.9, 0.9, 0.3, 0.2])
+    same = {"experiment": "features", "seed": 0, "m": m, "error_nb": nb}
+    trials = pd.DataFrame([same | {"pretraining": "labels", "error_lr": supervised}, same | {"pretraining": "none", "error_lr": other}])
+    np.testing.assert_allclose(large_sample_advantage(trials), 0.3)
+    decades = [1.5 - 0.75, 1.875 - 0.75]
+    np.testing.assert_allclose(convergence_advantage(trials), math.log(10) * np.mean(decades))
 
 
 def test_convergence_is_interpolated_between_the_labels_tried():

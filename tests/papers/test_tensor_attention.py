@@ -72,14 +72,13 @@ def weights(Q, keys):
 # The exact algorithm
 
 
-@pytest.mark.parametrize("order", [2, 3, 4])
-@pytest.mark.parametrize("scale", [None, 0.7])
+@pytest.mark.parametrize(("order", "scale"), [(2, None), (3, None), (3, 0.7), (4, None)])
 def test_exact_attention_is_its_definition(order, scale):
     inputs = drawn(n=4, B=1.5, order=order)
     np.testing.assert_allclose(exact_attention(*inputs, scale=scale), by_loops(*inputs, scale=scale), atol=1e-13)
 
 
-@pytest.mark.parametrize("tile", [1, 2, 3, 6])
+@pytest.mark.parametrize("tile", [1, 3])
 def test_tiles_do_not_change_the_result_even_where_exp_overflows(tile):
     inputs = drawn(B=3)
     np.testing.assert_allclose(exact_attention(*inputs, tile=tile), exact_attention(*inputs), atol=1e-13)
@@ -228,7 +227,7 @@ def test_match3_labels_are_brute_force():
     assert match3(np.array([0, 1]), 50).tolist() == [True, False]  # 0 + 0 + 0: all three places may be the same
 
 
-@pytest.mark.parametrize(("n", "M"), [(8, 31), (12, 17), (16, 101)])
+@pytest.mark.parametrize(("n", "M"), [(8, 31), (16, 101)])
 def test_the_construction_solves_match3(n, M):
     x = np.random.default_rng(0).integers(0, M, (100, n))
     y = match3(x, M)
