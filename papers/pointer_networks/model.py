@@ -3,9 +3,9 @@
 An instance is a sequence P of n planar points padded to N rows. A model answers with *slots*: slot 0 is the stop symbol (the paper's <=), slot j is point P_j.
 
     kind         slot scores at step i, from the decoder state d_i                    reads inputs of
-    "ptr"        u^i_j = v . tanh(W1 e_j + W2 d_i)                          (Eq. 3)   any size
-    "attention"  d'_i = sum_j softmax(u^i)_j e_j, then W_out [d_i; d'_i]    (Eq. 2)   the size that it was built for
-    "lstm"       W_out d_i                                                  (Eq. 1)   the size that it was built for
+    "ptr"        u^i_j = v . tanh(W1 e_j + W2 d_i)                          (Sec. 2.3)   any size
+    "attention"  d'_i = sum_j softmax(u^i)_j e_j, then W_out [d_i; d'_i]    (Sec. 2.2)   the size that it was built for
+    "lstm"       W_out d_i                                                  (Sec. 2.1)   the size that it was built for
 
 The three share everything else: the encoder LSTM, the decoder LSTM and the coordinates of the last chosen point as the decoder's next input.
 """
@@ -59,7 +59,7 @@ def encode(w: dict, points: Float[Array, "N 2"], n: Int[Array, ""]) -> tuple[Flo
 
 
 def pointer_scores(w: dict, W1_e: Float[Array, "K H"], d: Float[Array, " H"], valid: Bool[Array, " K"]) -> Float[Array, " K"]:
-    """u_j = v . tanh(W1 e_j + W2 d) (Eq. 3), -inf where slot j is padding."""
+    """u_j = v . tanh(W1 e_j + W2 d) (Sec. 2.3), -inf where slot j is padding."""
     return jnp.where(valid, jnp.tanh(W1_e + d @ w["W2"]) @ w["v"], -jnp.inf)
 
 

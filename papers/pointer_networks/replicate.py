@@ -3,7 +3,7 @@
 What is run   planar convex hulls by a pointer network and by two sequence-to-sequence models at one size; hulls by a pointer network trained on a range of
               sizes and tested beyond it; Delaunay triangulations at two sizes; travelling-salesman tours by beam search
 Hardware      one CPU core (profile cpu) or one GPU (profile gpu)
-Minutes       about 4 (cpu)
+Minutes       about 5 (cpu)
 To reach      pointer network above attention above plain LSTM on exact hulls (paper, n = 50: 72.6 % > 38.9 % > 1.9 %)
 Command       python -m papers.pointer_networks.replicate --profile cpu
 """

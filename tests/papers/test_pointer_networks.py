@@ -59,7 +59,7 @@ def test_the_lstm_is_torchs(rng):
     np.testing.assert_allclose(final, (h[0].numpy(), c[0].numpy()), atol=1e-5)
 
 
-def test_pointer_scores_are_equation_3_written_as_loops(rng):
+def test_pointer_scores_are_the_papers_formula_written_as_loops(rng):
     w = weights("ptr")
     e, d = rng.normal(size=(5, H)).astype(np.float32), rng.normal(size=H).astype(np.float32)
     by_loops = [sum(w["v"][k] * np.tanh(e[j] @ w["W1"][:, k] + d @ w["W2"][:, k]) for k in range(H)) for j in range(5)]
