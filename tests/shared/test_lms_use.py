@@ -17,6 +17,7 @@ from shared.lms.torch_model import Transformer
 from shared.seeds import jax_key, numpy_rng, torch_generator
 
 DEC = decoder(width=16, layers=2, heads=2, context=32, vocab=11, kv_heads=1)
+LEARNED = encoder(width=16, layers=1, heads=2, context=32, vocab=11, causal=True, head_transform=False)
 ENC = encoder(width=16, layers=2, heads=2, context=32, vocab=11)
 quick = partial(jax.jit, compiler_options={"xla_backend_optimization_level": 0})
 compiled = partial(quick, static_argnames="config")
@@ -169,6 +170,20 @@ def test_temperature_0_takes_the_likeliest_token_each_time_and_pads_after_the_en
             assert row == whole[:n] + [0] * (5 - n) and not scores[n:].any() and scores[:n].all()
 
 
+def test_learned_positions_count_tokens_not_padding():
+    params, model = both(LEARNED)
+    ids, mask = pad([[3, 1, 4], [1]], side="left")
+    in_jax = sample(params, LEARNED, jnp.asarray(ids), jnp.asarray(mask), jax.random.split(jax_key(0, "sample"), 2), new_tokens=3, temperature=0.0)[0]
+    in_torch = torch_sampling.sample(model, torch.from_numpy(ids).long(), torch.from_numpy(mask), torch_generator(0, "sample"), new_tokens=3, temperature=0.0)[
+        0
+    ]
+    short = [1]
+    with torch.no_grad():
+        for _ in range(3):
+            short.append(int(model(torch.tensor([short]))[0, -1].argmax()))
+    assert in_jax[1].tolist() == in_torch[1].tolist() == short[1:]
+
+
 @pytest.mark.parametrize("options", [(1.0, 1, 1.0), (1.0, 0, 1e-6), (1e-4, 0, 1.0)], ids=["top-k 1", "top-p to 0", "temperature to 0"])
 def test_every_limit_of_sampling_is_greedy(options):
     scores = numpy_rng(0, "scores").standard_normal((50, 7))
@@ -270,6 +285,14 @@ def test_a_prefix_of_another_text_s_keys_and_values_is_that_text_put_before():
     with torch.no_grad():
         found = model(torch.from_numpy(after), torch.from_numpy(ones), token_positions=torch.from_numpy(places))
     np.testing.assert_allclose(found[0], expected, atol=1e-4)
+
+
+def test_injections_at_one_site_act_in_the_order_given():
+    place = (0, "after_ffn")
+    joined = jax_inject.together(
+        {place: lambda value, source: value + source}, {place: lambda value, source: 10 * value}, {(1, "q"): lambda value, source: -value}
+    )
+    assert joined[place](1, 2) == 30 and joined[1, "q"](1, 2) == -1
 
 
 def test_steering_adds_the_vector_to_the_stream():
