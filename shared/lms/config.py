@@ -24,6 +24,7 @@ class ModelConfig:
     """Heads of keys and values; fewer than ``heads`` is grouped-query attention."""
     head_width: int
     ffn: int
+    """Width of the feed-forward layers; 0 leaves them out (an attention-only model)."""
     context: int
     causal: bool
     norm: str
@@ -36,9 +37,9 @@ class ModelConfig:
     biased: tuple[str, ...]
     """The linear maps that have a bias."""
     positions: str
-    """"rotary" or "learned"."""
+    """"rotary", "learned", "sinusoidal" (added to the input), "alibi" (a penalty on distance in the scores) or "none"."""
     frequencies: tuple[float, ...]
-    """Rotary angles per position, one for each pair of a head's coordinates; () when positions are learned."""
+    """Rotary angles per position, one for each pair of a head's coordinates; unused by the other kinds of positions."""
     attention_scale: float
     windows: tuple[int, ...]
     """Keys that a query of each layer sees, itself included (sliding-window attention); 0 means all. () means all in every layer."""
@@ -48,6 +49,8 @@ class ModelConfig:
     """The output table is the token table."""
     head_transform: bool
     """Dense, GELU and norm before the output table, and an output bias (masked language models)."""
+    slopes: tuple[float, ...] = ()
+    """ALiBi's penalty per position of distance, one for each head."""
 
     @property
     def biases(self) -> frozenset[str]:
@@ -55,6 +58,8 @@ class ModelConfig:
 
     @property
     def ffn_matrices(self) -> tuple[str, ...]:
+        if not self.ffn:
+            return ()
         return ("gate", "up", "down") if self.activation == "swiglu" else ("up", "down")
 
 
@@ -66,6 +71,11 @@ def round8(x: float) -> int:
 def rotary_frequencies(head_width: int, theta: float = 1e4) -> tuple[float, ...]:
     """theta^(-2i / head_width) for i = 0 .. head_width / 2 - 1."""
     return tuple(theta ** (-2 * i / head_width) for i in range(head_width // 2))
+
+
+def alibi_slopes(heads: int) -> tuple[float, ...]:
+    """2^(-8 h / heads) for h = 1 .. heads (Press, Smith and Lewis, 2022)."""
+    return tuple(2.0 ** (-8 * h / heads) for h in range(1, heads + 1))
 
 
 def decoder(width: int, layers: int, heads: int, context: int, vocab: int, **changes) -> ModelConfig:
@@ -148,6 +158,8 @@ def parameter_shapes(config: ModelConfig) -> dict[str, tuple[int, ...]]:
     }  # fmt: skip
     for i in range(config.layers):
         for group, names in (("attention_norm", ("q", "k", "v", "o")), ("ffn_norm", config.ffn_matrices)):
+            if not names:
+                continue
             norm(f"layers.{i}.{group}")
             for name in names:
                 linear(f"layers.{i}.{name}", *sizes[name], name in config.biases)

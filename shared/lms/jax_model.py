@@ -52,8 +52,8 @@ def linear(p: dict, x: Float[Array, "... into"]) -> Float[Array, "... out"]:
 
 
 def normalise(p: dict, config: ModelConfig, x: Float[Array, "... width"]) -> Float[Array, "... width"]:
-    """RMSNorm, w x / sqrt(mean x^2 + eps); LayerNorm subtracts the mean first and adds a bias. In float32 whatever the dtype of ``x``."""
-    h = x.astype(jnp.float32)
+    """RMSNorm, w x / sqrt(mean x^2 + eps); LayerNorm subtracts the mean first and adds a bias. In float32 at least, whatever the dtype of ``x``."""
+    h = x.astype(jnp.promote_types(x.dtype, jnp.float32))
     if config.norm == "layer":
         h = h - h.mean(-1, keepdims=True)
     h = (h * jax.lax.rsqrt(jnp.mean(h * h, -1, keepdims=True) + config.norm_eps)).astype(x.dtype) * p["weight"]
@@ -70,6 +70,18 @@ def rotate(x: Float[Array, "... heads length head_width"], angles: Float[Array, 
     cos, sin = (f(angles)[..., None, :, :].astype(x.dtype) for f in (jnp.cos, jnp.sin))
     a, b = jnp.split(x, 2, axis=-1)
     return jnp.concatenate([a * cos - b * sin, b * cos + a * sin], axis=-1)
+
+
+def sinusoids(places: Int[Array, "... length"], width: int) -> Float[Array, "... length width"]:
+    """sin(p / 10000^(2i/width)) and cos of the same, side by side (Vaswani et al., 2017, section 3.5)."""
+    angles = places[..., None] * 10000.0 ** (-jnp.arange(0, width, 2) / width)
+    return jnp.stack([jnp.sin(angles), jnp.cos(angles)], axis=-1).reshape(*places.shape, -1)[..., :width]
+
+
+def distance_penalty(config: ModelConfig, length: int, slots: int, start: Int[Array, ""] | int) -> Float[Array, "kv_heads group length slots"]:
+    """ALiBi: -slope |i - j| for query i and key j, to be added to the scores (Press, Smith and Lewis, 2022)."""
+    distance = jnp.abs(start + jnp.arange(length)[:, None] - jnp.arange(slots))
+    return -jnp.asarray(config.slopes, jnp.float32).reshape(config.kv_heads, -1, 1, 1) * distance
 
 
 def visible(config: ModelConfig, layer: int, length: int, slots: int, start: Int[Array, ""] | int) -> Bool[Array, "length slots"]:
@@ -100,14 +112,17 @@ def attention(p: dict, config: ModelConfig, layer: int, x: Array, angles: Array 
         k, v = (jax.lax.dynamic_update_slice_in_dim(cache[name], new.astype(cache[name].dtype), start, axis=-2) for name, new in (("k", k), ("v", v)))
         cache = {"k": k, "v": v, "start": start + x.shape[-2]}
     allowed = visible(config, layer, x.shape[-2], k.shape[-2], start)
+    penalty = distance_penalty(config, x.shape[-2], k.shape[-2], start) if config.positions == "alibi" else 0.0
     if mask is not None:
         allowed = allowed & mask[..., None, :]  # (..., length, slots)
     k, v = apply(inject, layer, "prefix", (k, v), x)
-    extra = k.shape[-2] - allowed.shape[-1]  # injected keys come first and are seen by every query
+    extra = k.shape[-2] - allowed.shape[-1]  # injected keys come first, are seen by every query and are near to all of them
     allowed = jnp.pad(allowed, [(0, 0)] * (allowed.ndim - 1) + [(extra, 0)], constant_values=True)
+    penalty = jnp.pad(penalty, [(0, 0)] * 3 + [(extra, 0)]) if config.positions == "alibi" else penalty
     q = q.reshape(*q.shape[:-3], config.kv_heads, config.heads // config.kv_heads, *q.shape[-2:])
-    scores = jnp.einsum("...kgqd,...ktd->...kgqt", q, k).astype(jnp.float32) * config.attention_scale
-    scores = jnp.where(allowed[..., None, None, :, :], scores, jnp.finfo(jnp.float32).min)
+    scores = jnp.einsum("...kgqd,...ktd->...kgqt", q, k)
+    scores = scores.astype(jnp.promote_types(x.dtype, jnp.float32)) * config.attention_scale + penalty
+    scores = jnp.where(allowed[..., None, None, :, :], scores, jnp.finfo(scores.dtype).min)
     y = jnp.einsum("...kgqt,...ktd->...kgqd", jax.nn.softmax(scores, axis=-1).astype(x.dtype), v)
     y = y.reshape(*y.shape[:-4], config.heads, *y.shape[-2:])
     y = jnp.swapaxes(y, -3, -2).reshape(*x.shape[:-1], config.heads * config.head_width)
@@ -138,6 +153,8 @@ def embed(
     x = apply(inject, 0, "input_embedding", x, x)
     if config.positions == "learned":
         x = x + params["positions"]["weight"][jnp.arange(x.shape[-2]) if token_positions is None else token_positions]
+    if config.positions == "sinusoidal":
+        x = x + sinusoids(jnp.arange(x.shape[-2]) if token_positions is None else token_positions, config.width).astype(x.dtype)
     if config.segments:
         x = x + params["segments"]["weight"][0 if segments is None else segments]
     return normalise(params["embedding_norm"], config, x) if config.embedding_norm else x
@@ -169,8 +186,9 @@ def run(
         h = before(p["attention_norm"], config, x)
         y, filled = attention(p, config, layer, h, angles, mask, None if cache is None else cache[layer], inject)
         x = after(p["attention_norm"], config, x + apply(inject, layer, "after_attention", y, h))
-        h = before(p["ffn_norm"], config, x)
-        x = after(p["ffn_norm"], config, x + apply(inject, layer, "after_ffn", feed_forward(p, config, layer, h, inject), h))
+        if config.ffn:
+            h = before(p["ffn_norm"], config, x)
+            x = after(p["ffn_norm"], config, x + apply(inject, layer, "after_ffn", feed_forward(p, config, layer, h, inject), h))
         states.append(x)
         caches.append(filled)
     if not config.post_norm:

@@ -21,7 +21,7 @@ from shared.lms.config import ModelConfig, parameter_shapes
 
 
 class Norm(nn.Module):
-    """RMSNorm, w x / sqrt(mean x^2 + eps); LayerNorm subtracts the mean first and adds a bias. In float32 whatever the dtype of ``x``."""
+    """RMSNorm, w x / sqrt(mean x^2 + eps); LayerNorm subtracts the mean first and adds a bias. In float32 at least, whatever the dtype of ``x``."""
 
     def __init__(self, config: ModelConfig):
         super().__init__()
@@ -30,7 +30,7 @@ class Norm(nn.Module):
         self.bias = nn.Parameter(torch.zeros(config.width)) if config.norm == "layer" else None
 
     def forward(self, x: Float[Tensor, "... width"]) -> Float[Tensor, "... width"]:
-        h = x.float()
+        h = x.to(torch.promote_types(x.dtype, torch.float32))
         if self.bias is not None:
             h = h - h.mean(-1, keepdim=True)
         h = (h * torch.rsqrt((h * h).mean(-1, keepdim=True) + self.eps)).to(x.dtype) * self.weight
@@ -42,6 +42,12 @@ def rotate(x: Float[Tensor, "batch heads length head_width"], angles: Float[Tens
     cos, sin = (f(angles).unsqueeze(-3).to(x.dtype) for f in (torch.cos, torch.sin))
     a, b = x.chunk(2, dim=-1)
     return torch.cat([a * cos - b * sin, b * cos + a * sin], dim=-1)
+
+
+def sinusoids(places: Int[Tensor, "... length"], width: int) -> Float[Tensor, "... length width"]:
+    """sin(p / 10000^(2i/width)) and cos of the same, side by side (Vaswani et al., 2017, section 3.5)."""
+    angles = places[..., None] * 10000.0 ** (-torch.arange(0, width, 2, device=places.device) / width)
+    return torch.stack([angles.sin(), angles.cos()], dim=-1).flatten(-2)[..., :width]
 
 
 class Sites(nn.Module):
@@ -69,7 +75,8 @@ class Block(Sites):
         sizes = {"q": (config.width, inner), "k": (config.width, keys), "v": (config.width, keys), "o": (inner, config.width)}
         sizes |= {"gate": (config.width, config.ffn), "up": (config.width, config.ffn), "down": (config.ffn, config.width)}
         self.attention_norm = Norm(config)
-        self.ffn_norm = Norm(config)
+        if config.ffn:
+            self.ffn_norm = Norm(config)
         for name in ("q", "k", "v", "o", *config.ffn_matrices):
             self.add_module(name, nn.Linear(*sizes[name], bias=name in config.biases))
 
@@ -84,6 +91,11 @@ class Block(Sites):
             allowed = allowed & (behind < self.config.windows[self.layer])
         return allowed
 
+    def distance_penalty(self, length: int, slots: int, start: int, like: Tensor) -> Float[Tensor, "heads length slots"]:
+        """ALiBi: -slope |i - j| for query i and key j, to be added to the scores (Press, Smith and Lewis, 2022)."""
+        distance = (start + torch.arange(length, device=like.device)[:, None] - torch.arange(slots, device=like.device)).abs()
+        return -torch.tensor(self.config.slopes, dtype=like.dtype, device=like.device)[:, None, None] * distance
+
     def attention(self, x: Float[Tensor, "batch length width"], angles: Tensor | None, mask: Tensor | None, cache: dict | None) -> Tensor:
         """softmax(scale Q K^T) V W_O; a ``cache`` {"k", "v"} of earlier keys and values is extended in place."""
         q, k, v = (self.project(name, x).unflatten(-1, (-1, self.config.head_width)).transpose(-3, -2) for name in ("q", "k", "v"))
@@ -96,15 +108,21 @@ class Block(Sites):
                 k, v = torch.cat([cache["k"], k], dim=-2), torch.cat([cache["v"], v], dim=-2)
             cache |= {"k": k, "v": v}
         options = {"scale": self.config.attention_scale, "enable_gqa": self.config.kv_heads != self.config.heads}
-        if mask is None and cache is None and not self.config.windows and "prefix" not in self.injected:
+        penalised = self.config.positions == "alibi"
+        if mask is None and cache is None and not self.config.windows and "prefix" not in self.injected and not penalised:
             y = F.scaled_dot_product_attention(q, k, v, is_causal=self.config.causal, **options)  # without a mask torch may fuse the most
             return self.project("o", y.transpose(-3, -2).flatten(-2))
-        allowed = self.visible(x.shape[-2], k.shape[-2], start, x.device)
+        slots = k.shape[-2]
+        allowed = self.visible(x.shape[-2], slots, start, x.device)
         if mask is not None:
             allowed = (allowed & mask.bool()[..., None, :]).unsqueeze(-3)  # (batch, 1, length, slots)
         k, v = self.at("prefix", (k, v), x)
         allowed = F.pad(allowed, (k.shape[-2] - allowed.shape[-1], 0), value=True)  # injected keys come first and are seen by every query
-        bias = torch.zeros(allowed.shape, dtype=q.dtype, device=q.device).masked_fill(~allowed, torch.finfo(q.dtype).min)
+        bias = torch.zeros(allowed.shape, dtype=q.dtype, device=q.device)
+        if penalised:
+            penalty = self.distance_penalty(x.shape[-2], slots, start, q)
+            bias = bias + F.pad(penalty, (allowed.shape[-1] - slots, 0))
+        bias = bias.masked_fill(~allowed, torch.finfo(q.dtype).min)
         y = F.scaled_dot_product_attention(q, k, v, attn_mask=bias, **options)
         return self.project("o", y.transpose(-3, -2).flatten(-2))
 
@@ -119,6 +137,8 @@ class Block(Sites):
         before, after = (unchanged, Norm.forward) if self.config.post_norm else (Norm.forward, unchanged)
         h = before(self.attention_norm, x)
         x = after(self.attention_norm, x + self.at("after_attention", self.attention(h, angles, mask, cache), h))
+        if not self.config.ffn:
+            return x
         h = before(self.ffn_norm, x)
         return after(self.ffn_norm, x + self.at("after_ffn", self.feed_forward(h), h))
 
@@ -206,6 +226,9 @@ class Transformer(Sites):
         x = self.at("input_embedding", x, x)
         if self.config.positions == "learned":
             x = x + self.positions(torch.arange(x.shape[-2], device=x.device) if token_positions is None else token_positions)
+        if self.config.positions == "sinusoidal":
+            places = torch.arange(x.shape[-2], device=x.device) if token_positions is None else token_positions
+            x = x + sinusoids(places, self.config.width).to(x.dtype)
         if self.config.segments:
             x = x + (self.segments.weight[0] if segments is None else self.segments(segments))
         return self.embedding_norm(x) if self.config.embedding_norm else x

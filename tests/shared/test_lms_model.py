@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from shared.lms import jax_model
-from shared.lms.config import ModelConfig, decoder, encoder, flatten, named, named_matrices, nest, parameter_count, parameter_shapes
+from shared.lms.config import ModelConfig, alibi_slopes, decoder, encoder, flatten, named, named_matrices, nest, parameter_count, parameter_shapes
 from shared.lms.torch_model import Transformer, unembed_with
 from shared.seeds import jax_key, numpy_rng, torch_generator
 
@@ -24,6 +24,11 @@ SHAPES = {
     "dec": DEC,
     "enc": ENC,
     "grouped": dataclasses.replace(DEC, kv_heads=2, biased=("q", "k", "v"), tied=False),
+    "no positions": dataclasses.replace(DEC, positions="none"),
+    "sinusoidal": dataclasses.replace(DEC, positions="sinusoidal"),
+    "alibi": dataclasses.replace(DEC, positions="alibi", slopes=alibi_slopes(4)),
+    "alibi both ways": dataclasses.replace(ENC, positions="alibi", slopes=alibi_slopes(4)),
+    "attention only": dataclasses.replace(DEC, ffn=0),
     "windowed": dataclasses.replace(DEC, windows=(0, 3)),
     "post-norm": dataclasses.replace(ENC, post_norm=True),
     "gelu decoder": encoder(width=32, layers=2, heads=4, context=24, vocab=50, causal=True, segments=0, head_transform=False, attention_scale=1.0),
@@ -103,6 +108,41 @@ def test_the_decoder_does_not_see_the_future_and_the_encoder_does(config):
     for moved in (np.abs(scores(params, config, later) - scores(params, config, ids)), in_torch):
         assert (moved[:, :10].max() < 1e-5) == config.causal
         assert moved[:, 10].max() > 1e-2
+
+
+def test_without_positions_one_layer_does_not_know_the_order_of_what_came_before():
+    config = dataclasses.replace(DEC, layers=1, positions="none")
+    ids, _ = text(config)
+    turned = np.concatenate([ids[:, :-1][:, ::-1], ids[:, -1:]], axis=1)
+    for kind, same in (("none", True), ("rotary", False), ("sinusoidal", False), ("alibi", False)):
+        config = dataclasses.replace(DEC, layers=1, positions=kind, slopes=alibi_slopes(4))
+        params, _ = both(config)
+        moved = np.abs(scores(params, config, ids)[:, -1] - scores(params, config, turned)[:, -1]).max()
+        assert (moved < 1e-5) == same, kind
+
+
+def test_alibi_without_slopes_is_no_position_and_steep_slopes_leave_the_token_itself():
+    ids, _ = text(DEC)
+    params, _ = both(DEC)
+    none = dataclasses.replace(DEC, positions="none")
+    flat, steep = (dataclasses.replace(DEC, positions="alibi", slopes=(slope,) * 4) for slope in (0.0, 1e6))
+    np.testing.assert_allclose(scores(params, flat, ids), scores(params, none, ids), atol=1e-6)
+    np.testing.assert_allclose(scores(params, steep, ids), scores(params, dataclasses.replace(none, windows=(1, 1)), ids), atol=1e-5)
+    assert alibi_slopes(8)[:2] == (1 / 2, 1 / 4)
+
+
+def test_sinusoidal_positions_are_those_of_the_formula():
+    table = np.asarray(jax_model.sinusoids(jnp.arange(5), 8))
+    assert np.allclose(table[3, 2], np.sin(3 / 10000 ** (2 / 8))) and np.allclose(table[3, 5], np.cos(3 / 10000 ** (4 / 8)))
+
+
+def test_float64_stays_float64():
+    with jax.enable_x64(True):
+        params = jax.tree.map(lambda leaf: jnp.asarray(leaf, jnp.float64), nest(wide(DEC)))
+        ids, _ = text(DEC)
+        double = jax_model.logits(params, DEC, jnp.asarray(ids))
+    assert double.dtype == np.float64
+    assert 0 < np.abs(np.asarray(double) - scores(nest(wide(DEC)), DEC, ids)).max() < 1e-4
 
 
 @pytest.mark.parametrize("config", [DEC, ENC], ids=["dec", "enc"])
