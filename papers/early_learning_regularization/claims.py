@@ -22,7 +22,7 @@ def chosen(trials: pd.DataFrame, **condition) -> pd.DataFrame:
 def deep(trials: pd.DataFrame, **condition) -> pd.DataFrame:
     """The rows of a deep run: CIFAR-10 where it was trained on, else the digits."""
     photographs = (trials["part"] == "photographs").any()
-    part = {"part": "photographs", "kind": "symmetric"} if photographs else {"part": "digits"}
+    part = {"part": "photographs", "kind": "symmetric"} if photographs else {"part": "digits", "schedule": "constant"}
     return chosen(trials, **part, **condition)
 
 
@@ -59,13 +59,37 @@ def accuracy_elr_minus_ce(trials: pd.DataFrame) -> pd.Series:
 
 @claim("kl-regulariser-fails")
 def memorised_best_kl_minus_elr(trials: pd.DataFrame) -> pd.Series:
-    digits = trials[trials["part"] == "digits"]  # the only part with all three strengths
-    kl = [last(chosen(digits, loss="kl", lam=lam, noise=0.4), "wrong_memorised") for lam in (1.0, 5.0, 10.0)]
-    return pd.concat(kl, axis=1).min(axis=1) - last(chosen(digits, loss="elr", noise=0.4), "wrong_memorised")
+    return best_kl_minus_elr(digits(trials, "constant"))
+
+
+def digits(trials: pd.DataFrame, schedule: str) -> pd.DataFrame:
+    """The digits runs at 40 % noise under a schedule of the step size: the only ones with all three strengths of the KL term."""
+    return trials[(trials["part"] == "digits") & (trials["schedule"] == schedule) & (trials["noise"] == 0.4)]
+
+
+def best_kl_minus_elr(trials: pd.DataFrame) -> pd.Series:
+    kl = [last(chosen(trials, loss="kl", lam=lam), "wrong_memorised") for lam in (1.0, 5.0, 10.0)]
+    return pd.concat(kl, axis=1).min(axis=1) - last(chosen(trials, loss="elr"), "wrong_memorised")
+
+
+@claim("decay-elr-stops-memorisation")
+def decay_memorised_ce_minus_elr(trials: pd.DataFrame) -> pd.Series:
+    ce, elr = (last(chosen(digits(trials, "decay"), loss=name), "wrong_memorised") for name in ("ce", "elr"))
+    return ce - elr
+
+
+@claim("decay-elr-beats-ce")
+def decay_accuracy_elr_minus_ce(trials: pd.DataFrame) -> pd.Series:
+    ce, elr = (last(chosen(digits(trials, "decay"), loss=name), "test_accuracy") for name in ("ce", "elr"))
+    return elr - ce
+
+
+@claim("decay-kl-regulariser-fails")
+def decay_memorised_best_kl_minus_elr(trials: pd.DataFrame) -> pd.Series:
+    return best_kl_minus_elr(digits(trials, "decay"))
 
 
 @claim("averaging-needed")
 def accuracy_with_minus_without_averaging(trials: pd.DataFrame) -> pd.Series:
-    digits = trials[trials["part"] == "digits"]
-    with_averaging, without = (last(chosen(digits, loss="elr", beta=beta, noise=0.6), "test_accuracy") for beta in (0.7, 0.0))
+    with_averaging, without = (last(chosen(trials, part="digits", loss="elr", beta=beta, noise=0.6), "test_accuracy") for beta in (0.7, 0.0))
     return with_averaging - without

@@ -15,7 +15,8 @@ KL = [(1.0, "baseline2"), (5.0, "baseline3"), (10.0, "variant2")]
 
 def draw(record: Record) -> dict[str, Figure]:
     with style():
-        figures = {"linear": linear(record), "coefficients": coefficients(record), "digits": phases(record, "digits"), "kl": kl(record), "table": table(record)}
+        figures = {"linear": linear(record), "coefficients": coefficients(record), "kl": kl(record), "table": table(record)}
+        figures |= {f"digits_{schedule}": phases(record, "digits", beta=0.7, schedule=schedule) for schedule in ("constant", "decay")}
         if "photographs" in set(record.trials["part"]):
             figures["photographs"] = phases(record, "photographs")
         return figures
@@ -32,24 +33,26 @@ def linear(record: Record) -> Figure:
     for ax in axes[1]:
         ax.set_xlabel("step + 1 (log scale, base 10)")
     axes[0, 0].set_xscale("log")
+    outside(axes[0, 0], axes[0, 1], figure)
     return figure
 
 
-def phases(record: Record, part: str) -> Figure:
+def outside(first, second, figure: Figure) -> None:
+    """One legend under all panels, where it hides no curve."""
+    entries = {label: handle for ax in (first, second) for handle, label in zip(*ax.get_legend_handles_labels(), strict=True)}
+    figure.legend(entries.values(), entries.keys(), loc="outside lower center", ncols=len(entries))
+
+
+def phases(record: Record, part: str, **condition) -> Figure:
     """Fig. 1: the same over epochs of a deep network at 40 % noise."""
     figure, axes = plt.subplots(2, 3, figsize=(7, 3.8), sharex=True, sharey=True)
     for row, (name, lam, title, _) in zip(axes, REGULARISERS, strict=True):
-        of = {"part": part, "loss": name, "lam": lam, "noise": 0.4}
-        if part == "digits":
-            of["beta"] = 0.7
+        of = {"part": part, "loss": name, "lam": lam, "noise": 0.4, **condition}
         curves = record.curve("test_accuracy", **of)
         epochs = record.curve("epochs", **of)[0] if part == "digits" else np.arange(1, curves.shape[1] + 1)
         panels(row, epochs, lambda metric, of=of: record.curve(metric, **of), title, record)
-        if name == "ce":
-            reported(row[1], 0.87, "paper, memorised (CIFAR-10)")
-        else:
-            reported(row[1], 0.03, "paper, memorised (CIFAR-10)")
-        row[1].legend(loc="center right")
+        reported(row[1], {"ce": 0.87, "elr": 0.03}[name], "paper, memorised")
+    outside(axes[0, 0], axes[0, 1], figure)
     for ax in axes[1]:
         ax.set_xlabel("epoch")
     return figure
@@ -68,9 +71,7 @@ def panels(row, x, curve, title: str, record: Record) -> None:
     for ax, what in zip(row, ("clean labels", "wrong labels", "test set"), strict=True):
         ax.set_title(f"{title}: {what}")
         ax.set_ylim(-0.03, 1.03)
-    row[0].set_ylabel(f"share (mean, 95% CI, n = {len(record.seeds)})")
-    for ax in row[:2]:
-        ax.legend(loc="center right")
+    row[0].set_ylabel(f"share (95% CI, n = {len(record.seeds)})")
 
 
 def coefficients(record: Record) -> Figure:
@@ -91,29 +92,33 @@ def coefficients(record: Record) -> Figure:
 
 
 def kl(record: Record) -> Figure:
-    """Fig. C.1: a KL term towards the same targets delays memorisation, at three strengths."""
-    figure, axes = plt.subplots(1, 2, figsize=(7, 2.8))
-    for ax, metric, label in zip(axes, ("wrong_memorised", "test_accuracy"), ("share of wrong labels memorised", "test accuracy"), strict=True):
-        for name, lam, title, role in REGULARISERS + [("kl", lam, f"KL, λ = {lam:g}", role) for lam, role in KL]:
-            of = {"part": "digits", "loss": name, "lam": lam, "beta": 0.7, "noise": 0.4}
-            band(ax, record.curve("epochs", **of)[0], record.curve(metric, **of), title, role, show_n=False)
-        ax.set_xlabel("epoch (digits, 40% symmetric noise)")
-        ax.set_ylabel(f"{label} (95% CI, n = {len(record.seeds)})")
-        ax.set_ylim(0, 1.02)
-    axes[0].legend()
+    """Fig. C.1: a KL term towards the same targets delays memorisation, at three strengths, under both schedules of the step size."""
+    figure, axes = plt.subplots(2, 2, figsize=(7, 5), sharex=True, sharey="row")
+    for column, (schedule, title) in enumerate({"constant": "constant rate", "decay": "the paper's step decay"}.items()):
+        for ax, metric in zip(axes[:, column], ("wrong_memorised", "test_accuracy"), strict=True):
+            for name, lam, label, role in REGULARISERS + [("kl", lam, f"KL, λ = {lam:g}", role) for lam, role in KL]:
+                of = {"part": "digits", "loss": name, "lam": lam, "beta": 0.7, "noise": 0.4, "schedule": schedule}
+                band(ax, record.curve("epochs", **of)[0], record.curve(metric, **of), label, role, show_n=False)
+            ax.set_ylim(0, 1.02)
+        axes[0, column].set_title(title)
+        axes[1, column].set_xlabel("epoch (digits, 40% symmetric noise)")
+    axes[0, 0].set_ylabel(f"wrong labels memorised\n(share, 95% CI, n = {len(record.seeds)})")
+    axes[1, 0].set_ylabel(f"test accuracy\n(95% CI, n = {len(record.seeds)})")
+    outside(axes[0, 0], axes[0, 1], figure)
     return figure
 
 
 def table(record: Record) -> Figure:
-    """Table 1's comparison on the digits: last-epoch test accuracy by noise rate, and at 60 % noise without averaging (Fig. H.1)."""
-    figure, ax = plt.subplots(figsize=(5, 2.8))
+    """Table 1's comparison on the digits: last-epoch test accuracy by noise rate, with step decay, and at 60 % noise without averaging (Fig. H.1)."""
+    figure, ax = plt.subplots(figsize=(6.5, 2.8))
     labels = []
-    rows = [(0.2, "ce", 0.0, 0.7), (0.2, "elr", 3.0, 0.7), (0.4, "ce", 0.0, 0.7), (0.4, "gce", 0.0, 0.7), (0.4, "elr", 3.0, 0.7)]
-    rows += [(0.6, "ce", 0.0, 0.7), (0.6, "elr", 3.0, 0.0), (0.6, "elr", 3.0, 0.7)]
-    for position, (noise, name, lam, beta) in enumerate(rows):
-        accuracy = record.curve("test_accuracy", part="digits", loss=name, lam=lam, beta=beta, noise=noise)[:, -1]
+    constant = [(0.2, "ce", 0.0, 0.7), (0.2, "elr", 3.0, 0.7), (0.4, "ce", 0.0, 0.7), (0.4, "gce", 0.0, 0.7), (0.4, "elr", 3.0, 0.7)]
+    constant += [(0.6, "ce", 0.0, 0.7), (0.6, "elr", 3.0, 0.0), (0.6, "elr", 3.0, 0.7)]
+    rows = [(*row, "constant") for row in constant] + [(0.4, "ce", 0.0, 0.7, "decay"), (0.4, "elr", 3.0, 0.7, "decay")]
+    for position, (noise, name, lam, beta, schedule) in enumerate(rows):
+        accuracy = record.curve("test_accuracy", part="digits", loss=name, lam=lam, beta=beta, noise=noise, schedule=schedule)[:, -1]
         whiskers(ax, position, accuracy, role={"ce": "baseline", "gce": "baseline2", "elr": "method" if beta else "variant"}[name])
-        labels.append(f"{noise:.0%}\n{name.upper()}" + ("\nβ = 0" if not beta else ""))
+        labels.append(f"{noise:.0%}\n{name.upper()}" + ("\nβ = 0" if not beta else "") + ("\ndecay" if schedule == "decay" else ""))
     ax.set_xticks(range(len(rows)), labels)
     ax.set_ylabel(f"test accuracy, last epoch (95% CI, n = {len(record.seeds)})")
     return figure

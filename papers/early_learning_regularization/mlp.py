@@ -57,7 +57,7 @@ def batch_rows(key: Array, t: Array, n: int, size: int) -> Int[Array, " size"]:
     return jax.lax.dynamic_slice(order, ((t % per_epoch) * size,), (size,))
 
 
-def step(run: Run, t: Array, data: Examples, goal: Objective, *, size: int, rate: float, momentum: float) -> Run:
+def step(run: Run, t: Array, data: Examples, goal: Objective, *, size: int, rate: Array | float, momentum: float) -> Run:
     """One step of SGD: update the targets of the batch with the present outputs, then descend on the loss that holds them constant."""
     rows = batch_rows(data.key, t, len(data.x), size)
     labels = jax.nn.one_hot(data.given[rows], run.targets.shape[1])
