@@ -136,5 +136,19 @@ about_all("figures", "Redraw figures from the committed records: `-- <paper>...`
 about_all("verify", "Challenge a record with fresh seeds: `-- <paper> [--seeds 100:105]`.")
 about_all("report", "Build the browsable site of all papers in site/.", "report")
 about_all("cite", "BibTeX and CITATION.cff of a paper and of its replication: `-- <paper>`.")
-about_all("bench", "Time the runner and the papers' hot loops: `-- [engine] [<paper>...]`.")
+about_all("bench", "Time the runner, the shared training loops and the papers' hot loops: `-- [engine] [lms] [<paper>...]`.")
 about_all("new", "Scaffold a paper folder: `-- <slug> --title '...'`.")
+
+
+def trains(name: str, module: str, text: str) -> None:
+    """A session that retrains pre-trained models of the shared folder."""
+
+    def command(session: nox.Session) -> None:
+        run(session, "-m", module, *session.posargs)
+
+    command.__doc__ = text
+    nox.session(name=name, venv_backend="none", requires=["env"], default=False)(command)
+
+
+trains("lms", "shared.lms.train", "Pre-train a small language model: `-- dec-xs [--seed 0] [--commit]`.")
+trains("backbones", "shared.vision.backbones", "Train a small image network: `-- conv4 [--seed 0] [--commit]`.")

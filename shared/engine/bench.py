@@ -1,7 +1,8 @@
-"""Benchmarks: the runner's own overhead, and each paper's hot loop against a plain version of the same work, timed in turns in one process."""
+"""Benchmarks: the runner's own overhead, and the hot loops of papers and shared packages against a plain version of the same work, timed in turns."""
 
 from __future__ import annotations
 
+import importlib
 import importlib.util
 import os
 import statistics
@@ -20,28 +21,37 @@ from shared.engine.trials import Result, Store, Trial, check_rows
 
 
 def run_benches(names: list[str], repeats: int) -> None:
-    """Time the named papers, and the runner under the name ``engine``; everything when no name is given."""
+    """Time the named papers, shared packages (``lms``), and the runner under the name ``engine``; everything when no name is given."""
     if repeats < 1:
         raise RequestError("--repeats: 1 or more")
-    chosen = names or ["engine", *(slug for slug in all_slugs() if (PAPERS / slug / "bench.py").is_file())]
+    packages = sorted(path.parent.name for path in (ROOT / "shared").glob("*/bench.py"))
+    packages.remove("engine")  # this file
+    chosen = names or ["engine", *packages, *(slug for slug in all_slugs() if (PAPERS / slug / "bench.py").is_file())]
     for name in chosen:
         if name == "engine":
             bench_engine(repeats)
+        elif name in packages:
+            limit_threads(os.cpu_count() or 1, "cpu")
+            print_cases(name, importlib.import_module(f"shared.{name}.bench").cases(), repeats)
         else:
             bench_paper(name, repeats)
 
 
 def bench_paper(slug: str, repeats: int) -> None:
-    """Print median seconds of ours and of the plain version, and their ratio, for every case of a paper's bench.py."""
+    """Time every case of a paper's bench.py."""
     load_paper(slug)
     if importlib.util.find_spec(f"papers.{slug}.bench") is None:
         raise RequestError(f"papers/{slug} has no bench.py")
     limit_threads(os.cpu_count() or 1, "cpu")
-    for name, (ours, plain) in science(slug, "bench").cases().items():
+    print_cases(slug, science(slug, "bench").cases(), repeats)
+
+
+def print_cases(owner: str, cases: dict[str, tuple[Callable[[], object], Callable[[], object]]], repeats: int) -> None:
+    """Median seconds of ours and of the plain version, and their ratio."""
+    for name, (ours, plain) in cases.items():
         first, second = timed_in_turns(ours, plain, repeats)
-        print(
-            f"{slug}: {name}: ours {_spread(first)}, plain {_spread(second)}, plain/ours {statistics.median(second) / statistics.median(first):.2f}", flush=True
-        )
+        ratio = statistics.median(second) / statistics.median(first)
+        print(f"{owner}: {name}: ours {_spread(first)}, plain {_spread(second)}, plain/ours {ratio:.2f}", flush=True)
 
 
 def timed_in_turns(ours: Callable[[], object], plain: Callable[[], object], repeats: int) -> tuple[list[float], list[float]]:
