@@ -44,7 +44,7 @@ def draw(record: Record) -> dict[str, Figure]:
 
 def note(fig: Figure, record: Record, text: str) -> None:
     """A line under the figure."""
-    fig.supxlabel(f"{text}; bands and whiskers: 95% CI, n = {len(record.seeds)} seeds", fontsize=6.5, x=0.99, ha="right")
+    fig.supxlabel(f"{text}; bands and whiskers: 95% CI, {len(record.seeds)} seeds", fontsize=6.5, x=0.99, ha="right")
 
 
 def at_sizes(ax, n: np.ndarray) -> None:
@@ -119,8 +119,7 @@ def tokens(record: Record) -> Figure:
                 ax.plot(at[chosen], np.exp(mean), color=colour(ROLE[features]), marker=ROLES[ROLE[features]][1], linestyle=dash, label=label)
                 ax.fill_between(at[chosen], np.exp(low), np.exp(high), color=colour(ROLE[features]), alpha=0.2, linewidth=0)
             axes[0].scatter(at[~reached], np.full((~reached).sum(), 1.25 * sizes.max()), marker="^", s=14, color=colour(ROLE[features]))
-    slope_one = numbers / numbers[-1] * axes[0].get_ylim()[0]
-    axes[0].plot(numbers, slope_one * numbers[-1] / numbers[0], color="#999999", linestyle=":", linewidth=1, label="slope 1")
+    axes[0].plot(numbers, record.config["d"] * np.array(numbers), color="#999999", linestyle=":", linewidth=1, label="$N d$")
     axes[0].set_ylabel(f"examples needed $n_{{{LEVEL}}}$ (log)")
     axes[1].set_ylabel(f"test error at n = {n} (log)")
     for ax in axes:
