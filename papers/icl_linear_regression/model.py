@@ -148,21 +148,25 @@ class Pattern(NamedTuple):
     omega: Float[Array, " H"]  # mean of the first d diagonal entries of KQ
     mu: Float[Array, " H"]  # last entry of OV
     diag_ratio: Float[Array, " H"]  # sum of squares of the d diagonal entries over that of all entries of KQ that act, d + 1 rows by d columns
-    diag_variance: Float[Array, " H"]  # variance of the d diagonal entries over omega^2
+    diag_ratio_whole: Float[Array, " H"]  # the same over all entries of KQ, with the column that acts on nothing
+    diag_variance: Float[Array, " H"]  # variance of the d diagonal entries of KQ
     last_ratio: Float[Array, " H"]  # mu^2 over the sum of squares of OV
 
 
 def pattern(params: Params) -> Pattern:
     """How close the weights are to KQ_h = omega_h [I; 0] and OV_h = mu_h [0, 1]."""
     d = params.Q.shape[-1] - 1
-    KQ, OV = key_query(params)[:, :, :d], output_value(params)[:, 0]
+    whole, OV = key_query(params), output_value(params)[:, 0]
+    KQ = whole[:, :, :d]
     diagonal = jnp.diagonal(KQ, axis1=1, axis2=2)
+    on_diagonal = jnp.square(diagonal).sum(axis=1)
     omega, mu = diagonal.mean(axis=1), OV[:, -1]
     return Pattern(
         omega,
         mu,
-        jnp.square(diagonal).sum(axis=1) / jnp.square(KQ).sum(axis=(1, 2)),
-        diagonal.var(axis=1) / jnp.square(omega),
+        on_diagonal / jnp.square(KQ).sum(axis=(1, 2)),
+        on_diagonal / jnp.square(whole).sum(axis=(1, 2)),
+        diagonal.var(axis=1),
         jnp.square(mu) / jnp.square(OV).sum(axis=1),
     )
 

@@ -56,7 +56,7 @@ class Config:
     """Examples in a training prompt. Paper: 8 d."""
     s2: float = 0.1
     """Variance of the label noise. Paper: 0.1."""
-    heads: tuple[int, ...] = (1, 2, 4)
+    heads: tuple[int, ...] = (1, 2, 4, 8)
     """Heads H of the softmax layers. Paper: 1, 2, 4, 8."""
     linear_heads: tuple[int, ...] = (2,)
     """Heads of the linear layers."""
@@ -65,7 +65,7 @@ class Config:
     """Training steps, each on a fresh batch. Paper: 500 001."""
     batch: int = 64
     """Prompts in a batch. Paper: 256."""
-    lr: float = 3e-3
+    lr: float = 1e-2
     """Step size of Adam at the start. Paper: 1e-3 throughout."""
     lr_end: float = 3e-4
     """Step size at the end of a cosine decay. Paper: 1e-3."""
@@ -79,7 +79,7 @@ class Config:
 
     flow_heads: tuple[int, ...] = (1, 2, 4)
     """Heads of the theory's gradient flow."""
-    flow_starts: int = 5
+    flow_starts: int = 4
     """Random starting points of the flow per seed."""
     flow_time: float = 200.0
     """Length of the flow."""
@@ -218,6 +218,7 @@ def run_one_task(config: Config, condition: dict, seeds: Sequence[int]) -> dict:
         "lengths": np.tile(np.array(lengths, dtype=np.float32), (len(seeds), 1)),
         "active_heads": active.sum(axis=1),
         "diag_ratio": np.average(final["diag_ratio"], axis=1, weights=active),
+        "diag_ratio_whole": np.average(final["diag_ratio_whole"], axis=1, weights=active),
         "diag_variance": np.average(final["diag_variance"], axis=1, weights=active),
         "last_ratio": np.average(final["last_ratio"], axis=1, weights=active),
         "mu_sum_ratio": np.abs(mu.sum(axis=1)) / np.abs(mu).sum(axis=1),

@@ -13,7 +13,7 @@ import torch
 from scipy.optimize import minimize
 
 from papers.icl_linear_regression import bench, claims, model, theory
-from papers.icl_linear_regression.replicate import Config, conditions, run
+from papers.icl_linear_regression.replicate import Config, State, adam, conditions, run, training_step
 from shared.engine import NotRun
 
 D, L, S2 = 5, 40, 0.1  # the paper's standard setting: d, L, s2
@@ -99,16 +99,54 @@ def test_the_layer_is_the_papers_formula(attention, N):
     assert np.asarray(got) == pytest.approx(np.array(wanted), abs=1e-5)
 
 
-def test_the_layer_is_the_torch_module_with_the_same_weights():
-    prompts, params = some_prompts(), some_params(2)
-    module = bench.TorchAttention(2, D)
+def torch_layer(params: model.Params) -> bench.TorchAttention:
+    """The torch module with our weights, one task."""
+    H = len(params.Q)
+    module = bench.TorchAttention(H, D)
     with torch.no_grad():
         for name, p in zip(("q", "k", "v"), params[:3], strict=True):
             getattr(module, name).weight.copy_(torch.tensor(np.asarray(p).reshape(-1, D + 1)))
         module.o.weight.copy_(torch.tensor(np.asarray(params.O[:, 0]).reshape(1, -1)))
-        Z, x_q = (torch.tensor(np.asarray(a)) for a in (prompts.Z, prompts.x_q))
-        wanted = module(Z, x_q).numpy()
+    return module
+
+
+def our_params(H: int, weights: list[torch.Tensor]) -> list[np.ndarray]:
+    """What torch keeps for q, k, v and o, in the shapes of ``Params``."""
+    q, k, v, o = (np.asarray(weight.detach()) for weight in weights)
+    return [*(p.reshape(H, D + 1, D + 1) for p in (q, k, v)), o.reshape(H, 1, D + 1)]
+
+
+def test_the_layer_is_the_torch_module_with_the_same_weights():
+    prompts, params = some_prompts(), some_params(2)
+    with torch.no_grad():
+        wanted = torch_layer(params)(*(torch.tensor(np.asarray(a)) for a in (prompts.Z, prompts.x_q))).numpy()
     assert np.asarray(predict(params, prompts.Z, prompts.x_q))[:, 0] == pytest.approx(wanted, abs=1e-5)
+
+
+@pytest.mark.parametrize("H", [1, 2, 4])
+def test_one_step_of_the_optimiser_from_the_same_state_is_torchs(H):
+    """Weights, both moments of Adam and its step count are handed over in mid-training; then both sides see the same batch."""
+    lr, lr_end, steps, taken, key = 0.05, 0.005, 8, 3, jax.random.key(1)
+    step = jax.jit(training_step(STANDARD, "softmax", L, 16, adam(lr, lr_end, steps)))
+    start = some_params(H)
+    state = State(start, adam(lr, lr_end, steps).init(start))
+    for t in range(taken):
+        state = step(state, t, key)
+    after = step(state, taken, key).params
+
+    module = torch_layer(state.params)
+    weights = [layer.weight for layer in (module.q, module.k, module.v, module.o)]
+    optimiser = torch.optim.Adam(weights, lr=lr_end + (lr - lr_end) * (1 + np.cos(np.pi * taken / steps)) / 2)
+    moments = state.adam[0]
+    for weight, m, v in zip(weights, moments.mu, moments.nu, strict=True):
+        m, v = (torch.tensor(np.asarray(moment).reshape(weight.shape)) for moment in (m, v))
+        optimiser.state[weight] = {"step": torch.tensor(float(taken)), "exp_avg": m, "exp_avg_sq": v}
+    Z, x_q, y_q = (torch.tensor(np.asarray(a)) for a in draw(jax.random.fold_in(key, taken), STANDARD, 16, L))
+    torch.nn.functional.mse_loss(module(Z, x_q), y_q[:, 0]).backward()
+    optimiser.step()
+    for before, ours, theirs in zip(state.params, after, our_params(H, weights), strict=True):
+        assert np.asarray(ours) == pytest.approx(theirs, abs=1e-5)
+        assert np.abs(theirs - np.asarray(before)).max() > 1e-3  # a step was taken
 
 
 def test_initial_weights_are_distributed_as_torchs():
@@ -173,11 +211,13 @@ def test_the_pattern_is_read_off_the_weights_as_defined():
     pattern = model.pattern(params)
     for h in range(3):
         KQ = np.asarray(params.K[h]).T @ np.asarray(params.Q[h])[:, :D] / np.sqrt(D + 1)
+        whole = np.asarray(params.K[h]).T @ np.asarray(params.Q[h]) / np.sqrt(D + 1)
         OV = np.asarray(params.O[h, 0]) @ np.asarray(params.V[h])
         diagonal = np.diag(KQ)
         assert float(pattern.omega[h]) == pytest.approx(diagonal.mean(), rel=1e-4)
         assert float(pattern.diag_ratio[h]) == pytest.approx((diagonal**2).sum() / (KQ**2).sum(), rel=1e-4)
-        assert float(pattern.diag_variance[h]) == pytest.approx(diagonal.var() / diagonal.mean() ** 2, rel=1e-3)
+        assert float(pattern.diag_ratio_whole[h]) == pytest.approx((diagonal**2).sum() / (whole**2).sum(), rel=1e-4)
+        assert float(pattern.diag_variance[h]) == pytest.approx(diagonal.var(), rel=1e-3)
         assert float(pattern.mu[h]) == pytest.approx(OV[-1], rel=1e-4)
         assert float(pattern.last_ratio[h]) == pytest.approx(OV[-1] ** 2 / (OV**2).sum(), rel=1e-4)
     assert model.is_active(jnp.array([3.0, -0.031, 0.029])).tolist() == [True, True, False]
@@ -354,4 +394,4 @@ def test_two_tasks_and_the_flow_run_end_to_end():
     assert tasks["service"][1] == pytest.approx([tasks["OV"][1, 0, 5], tasks["OV"][1, 1, 6]])
     (flow,) = run(config, {"experiment": "flow", "H": 2}, (5,), "cpu")
     assert flow["flow_loss"][-1] < flow["flow_loss"][0]
-    assert len(conditions(Config())) == 3 + 1 + 1 + 3 + 1 + 2
+    assert len(conditions(Config())) == 4 + 1 + 1 + 3 + 1 + 2
