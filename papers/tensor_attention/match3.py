@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Bool, Int
+from jaxtyping import Array, Bool, Float, Int
 
 from papers.tensor_attention.model import exact_attention
 
@@ -19,12 +19,18 @@ def match3(x: Int[Array, "... n"], M: int) -> Bool[Array, "... n"]:
     return (sums % M == 0).any((-2, -1))
 
 
+def match3_of_two(x: Int[Array, "... n"], M: int) -> Bool[Array, "... n"]:
+    """Where at most two different places make a match: x_i + 2 x_j = 0 or 2 x_i + x_j = 0 mod M. Matrix attention can see these."""
+    one, other = x[..., :, None], x[..., None, :]
+    return (((one + 2 * other) % M == 0) | ((2 * one + other) % M == 0)).any(-1)
+
+
 def full_beta(M: int, n: int) -> float:
     """M^2 log(n^2): makes one exact match outweigh n^2 nearest misses, whose cosine is lower by about 2 pi^2 / M^2."""
     return M**2 * np.log(n**2)
 
 
-def match3_by_attention(x: Int[Array, " n"], M: int, beta: float) -> Bool[Array, " n"]:
+def match3_by_attention(x: Int[Array, " n"], M: int | Int[Array, ""], beta: float | Float[Array, ""]) -> Bool[Array, " n"]:
     """One head of order 3 with d = 4. With angles a, b, c = 2 pi x / M of the query and of the pair, its logit is
 
         beta cos(a + b + c) = beta <(cos a, -cos a, -sin a, -sin a), (cos b, sin b, cos b, sin b) * (cos c, sin c, sin c, cos c)>,
@@ -39,7 +45,7 @@ def match3_by_attention(x: Int[Array, " n"], M: int, beta: float) -> Bool[Array,
     K_2 = jnp.stack([cos, sin, sin, cos], axis=1)
     coscos, sinsin, cossin, sincos = exact_attention(Q, (K_1, K_2), (K_1, K_2), scale=beta).T
     mean = cos * (coscos - sinsin) - sin * (cossin + sincos)
-    return mean > (1 + np.cos(2 * np.pi / M)) / 2
+    return mean > (1 + jnp.cos(2 * jnp.pi / M)) / 2
 
 
 def entry_bound(beta: float, d: int = 4) -> float:

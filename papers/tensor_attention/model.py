@@ -14,7 +14,7 @@ The attention functions are JAX and work in the precision of their arguments; th
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import partial
+from functools import cache, partial
 from itertools import accumulate
 from math import factorial
 
@@ -93,6 +93,16 @@ def chebyshev_relative_error(g: int, R: float) -> float:
     return float(np.max(np.abs(rest) * np.exp(-R * np.cos(angle))))
 
 
+def error_guarantee(eps: float, B: float, order: int = 3) -> float:
+    """Bound on |T - exact| when |P(x) - e^x| <= eps e^x, eps < 1, at all logits, and the entries of the values are at most B.
+
+    With A~ = A (1 + delta), |delta| <= eps, and v_j the product of the values of a tuple, T_i - exact_i = sum_j A_ij delta_ij (v_j - exact_i) / sum_j A~_ij,
+    because sum_j A_ij (v_j - exact_i) = 0. The numerator is at most 2 B^(k-1) eps sum_j A_ij, the denominator at least (1 - eps) sum_j A_ij.
+    """
+    return 2 * eps / (1 - eps) * B ** (order - 1)
+
+
+@cache
 def degree_needed(R: float, eps: float) -> int:
     """The least g whose Chebyshev polynomial is within relative error ``eps`` of exp on [-R, R]."""
     g = 0

@@ -8,9 +8,9 @@ from functools import cache, partial
 import jax
 import jax.numpy as jnp
 import optax
-from jaxtyping import Array, Float, Int, Key
+from jaxtyping import Array, Bool, Float, Int, Key
 
-from papers.tensor_attention.match3 import match3
+from papers.tensor_attention.match3 import match3, match3_of_two
 from papers.tensor_attention.model import TOKENS
 
 Params = dict[str, Array]
@@ -79,6 +79,13 @@ def balanced_accuracy(yes: Array, y: Array) -> Array:
     return ((yes & y).sum() / y.sum() + (~yes & ~y).sum() / (~y).sum()) / 2
 
 
+def accuracies(yes: Bool[Array, "... n"], x: Int[Array, "... n"], M: int) -> dict[str, Array]:
+    """Balanced accuracy on all positions, and on those where two places make no match: there a match takes three different tokens."""
+    y, two = match3(x, M), match3_of_two(x, M)
+    found, quiet = (yes & y & ~two).sum() / (y & ~two).sum(), (~yes & ~y).sum() / (~y).sum()
+    return {"accuracy": balanced_accuracy(yes, y), "triples_accuracy": (found + quiet) / 2}
+
+
 @cache
 def training(layer: Layer, n: int, batch: int, steps: int, warmup: int):
     """``init``, ``step`` and ``measure`` for `shared.optim.many.train_many`. A run's data: its key, its learning rate, its test sequences x.
@@ -104,6 +111,6 @@ def training(layer: Layer, n: int, batch: int, steps: int, warmup: int):
 
     def measure(state, data):
         yes = jax.vmap(partial(logit, state[0]))(data["x"]) > 0
-        return balanced_accuracy(yes, match3(data["x"], layer.M))
+        return accuracies(yes, data["x"], layer.M)
 
     return start, step, measure

@@ -14,11 +14,12 @@ import pytest
 import torch
 
 from papers.tensor_attention import claims
-from papers.tensor_attention.match3 import entry_bound, full_beta, match3, match3_by_attention
+from papers.tensor_attention.match3 import entry_bound, full_beta, match3, match3_by_attention, match3_of_two
 from papers.tensor_attention.model import (
     chebyshev_coefficients,
     chebyshev_relative_error,
     degree_needed,
+    error_guarantee,
     exact_attention,
     expansion,
     exponents,
@@ -27,7 +28,7 @@ from papers.tensor_attention.model import (
     taylor_coefficients,
 )
 from papers.tensor_attention.replicate import Config, conditions, draw, run
-from papers.tensor_attention.trained import Layer, balanced_accuracy, head, head_width, init, logit, n_parameters
+from papers.tensor_attention.trained import Layer, accuracies, balanced_accuracy, head, head_width, init, logit, n_parameters
 from shared.engine import NotRun
 
 
@@ -212,6 +213,30 @@ def test_the_error_falls_as_the_next_term_of_the_series():
     assert math.log2(errors[0] / errors[1]) == pytest.approx(3 * 3, abs=0.5)
 
 
+def test_the_guarantee_bounds_the_worst_perturbation_of_the_weights():
+    """Weights off by a factor 1 - eps or 1 + eps, set against each other: within the guarantee, and not far within."""
+    eps, B = 0.2, 1.5
+    values = np.random.default_rng(0).uniform(-(B**2), B**2, (2000, 9))
+    A = np.random.default_rng(1).uniform(size=values.shape) * np.where(np.abs(values) > 1.5, 1, 1e-3)  # mostly extreme values
+    exact = (A * values).sum(axis=1) / A.sum(axis=1)
+    perturbed = A * (1 + eps * np.sign(values - exact[:, None]))
+    error = np.abs((perturbed * values).sum(axis=1) / perturbed.sum(axis=1) - exact).max()
+    assert error_guarantee(eps, B) / 3 < error < error_guarantee(eps, B)
+    # One tuple of value -B^2 and weight one half, one of +B^2: the error is eps B^2, half the guarantee as eps falls.
+    assert error_guarantee(1e-9, B) == pytest.approx(2e-9 * B**2)
+    assert error_guarantee(0.5, 2.0, order=4) == 2 * 2.0**3
+
+
+def test_the_fast_algorithm_keeps_its_guarantee():
+    B = 1.2
+    for entries in ("uniform", "signs"):
+        inputs = draw(np.random.default_rng(0), entries, B, 32, 4)
+        exact = exact_attention(*inputs)
+        for g in (3, 5):
+            error = jnp.abs(fast_attention(*inputs, chebyshev_coefficients(g, B**3)) - exact).max()
+            assert 1e-10 < error <= error_guarantee(chebyshev_relative_error(g, B**3), B)
+
+
 # Match3
 
 
@@ -225,6 +250,18 @@ def test_match3_labels_are_brute_force():
     assert 0.2 < expected.mean() < 0.9
     np.testing.assert_array_equal(match3(x, 23), expected)
     assert match3(np.array([0, 1]), 50).tolist() == [True, False]  # 0 + 0 + 0: all three places may be the same
+
+
+def test_matches_of_two_places_are_brute_force():
+    x = np.random.default_rng(1).integers(0, 23, (40, 7))
+
+    def of_two(row, i):
+        places = [(j, k) for j in range(7) for k in range(7) if len({i, j, k}) <= 2]
+        return any((row[i] + row[j] + row[k]) % 23 == 0 for j, k in places)
+
+    expected = np.array([[of_two(row, i) for i in range(7)] for row in x.tolist()])
+    assert 0.1 < expected.mean() < match3(x, 23).mean()
+    np.testing.assert_array_equal(match3_of_two(x, 23), expected)
 
 
 @pytest.mark.parametrize(("n", "M"), [(8, 31), (16, 101)])
@@ -284,6 +321,16 @@ def test_balanced_accuracy_is_half_for_a_constant_answer():
     assert balanced_accuracy(jnp.array([True, True, False, False]), y) == pytest.approx((1 + 2 / 3) / 2)
 
 
+def test_accuracy_on_triples_leaves_out_what_two_places_give_away():
+    x = np.random.default_rng(0).integers(0, 50, (200, 8))
+    y, two = match3(x, 50), match3_of_two(x, 50)
+    by_pairs, perfect = accuracies(two, x, 50), accuracies(y, x, 50)
+    assert by_pairs["triples_accuracy"] == 0.5 < by_pairs["accuracy"] < 0.9
+    assert perfect["triples_accuracy"] == perfect["accuracy"] == 1
+    assert accuracies(y & ~two, x, 50)["triples_accuracy"] == 1
+    assert accuracies(~y, x, 50)["triples_accuracy"] == 0
+
+
 # From end to end
 
 
@@ -306,16 +353,27 @@ def test_a_small_run_gives_rows_and_claims():
         claims.error_as_power_of_n(trials)
 
 
+def test_the_crossover_is_the_last_one_and_stays_within_the_lengths():
+    n = np.array([10, 20, 40, 80])
+    ones = np.ones(4)
+    assert claims.crossover(n, np.array([2.0, 0.5, 2.0, 4.0]), ones) == pytest.approx(np.sqrt(20 * 40))
+    assert claims.crossover(n, 2 * ones, ones) == 10
+    assert claims.crossover(n, ones / 2, ones) == 80
+
+
 def test_claims_are_computed_from_the_right_rows():
     length = np.array([1, 2, 4, 8])
     rows = []
     for seed in (0, 1):
         rows.append({"experiment": "time", "algorithm": "exact", "d": 4, "seed": seed, "length": length, "call_seconds": np.array([9.0, *(length[1:] ** 3.0)])})
-        rows.append({"experiment": "time", "algorithm": "fast", "d": 4, "g": 6, "seed": seed, "length": length, "call_seconds": length.astype(float)})
-        rows.append({"experiment": "trained", "order": 3, "heads": 1, "seed": seed, "test_accuracy": 0.9 + 0.01 * seed})
-        rows += [{"experiment": "trained", "order": 2, "heads": h, "seed": seed, "test_accuracy": accuracy} for h, accuracy in ((1, 0.6), (8, 0.7))]
+        seconds = 9.0 * length  # exact and fast cross at n = 3
+        rows.append({"experiment": "time", "algorithm": "fast", "d": 4, "g": 6, "seed": seed, "length": length, "call_seconds": seconds})
+        for order, heads, accuracy, triples in ((3, 1, 0.9 + 0.01 * seed, 0.8), (2, 1, 0.6, 0.7), (2, 8, 0.7, 0.4)):
+            rows.append({"experiment": "trained", "order": order, "heads": heads, "seed": seed, "test_accuracy": accuracy, "triples_accuracy": triples})
         for n, B, error in ((256, 1.0, 256.0**-3), (64, 1.0, 1e-7), (64, 2.0, 1e-2)):
             errors = {"degree": np.array([4, 6]), "error_taylor": np.array([1.0, error])}
+            eps = np.array([0.6, 0.2, 1e-13])  # the bound says nothing, is 0.5 B^2, is below rounding
+            errors |= {"chebyshev_relative_error": eps, "error_chebyshev": np.array([9.0, 0.1 + 0.1 * seed, 9.0])}
             rows.append({"experiment": "error", "entries": "uniform", "d": 4, "n": n, "B": B, "seed": seed, **errors})
         for order in (2, 3):
             bound = np.array([1.0, 1.5, 2.0, 2.4])
@@ -328,6 +386,10 @@ def test_claims_are_computed_from_the_right_rows():
         claims.error_as_power_of_n: [-3, -3],
         claims.decades_of_error: [5, 5],
         claims.slope_gained_by_an_order: [1, 1],
+        claims.error_over_guarantee: [0.2, 0.4],
+        claims.length_of_crossover: [3, 3],
+        claims.accuracy_over_one_matrix_head: [0.3, 0.31],
+        claims.triples_accuracy_over_best_matrix_layer: [0.1, 0.1],
     }
     for function, values in expected.items():
         np.testing.assert_allclose(function(trials), values, rtol=1e-9)
