@@ -5,6 +5,7 @@ An injection is a dictionary ``(layer, site) -> function(value, source) -> value
     input_embedding          token vectors before positions are added (layer 0)
     q k v o gate up down     a linear map's output; ``source`` is its input
     prefix                   the pair (keys, values), each (..., kv_heads, slots, head_width), rotated already; may come back longer, with the new keys in front
+    attention                the attention's weights (..., kv_heads, queries per key head, length, slots); in JAX alone, torch fuses them away
     after_attention          a sublayer's output before it is added to the residual stream, so that a vector added here is added to the stream;
     after_ffn                ``source`` is the sublayer's input
 

@@ -123,7 +123,8 @@ def attention(p: dict, config: ModelConfig, layer: int, x: Array, angles: Array 
     scores = jnp.einsum("...kgqd,...ktd->...kgqt", q, k)
     scores = scores.astype(jnp.promote_types(x.dtype, jnp.float32)) * config.attention_scale + penalty
     scores = jnp.where(allowed[..., None, None, :, :], scores, jnp.finfo(scores.dtype).min)
-    y = jnp.einsum("...kgqt,...ktd->...kgqd", jax.nn.softmax(scores, axis=-1).astype(x.dtype), v)
+    weights = apply(inject, layer, "attention", jax.nn.softmax(scores, axis=-1).astype(x.dtype), x)
+    y = jnp.einsum("...kgqt,...ktd->...kgqd", weights, v)
     y = y.reshape(*y.shape[:-4], config.heads, *y.shape[-2:])
     y = jnp.swapaxes(y, -3, -2).reshape(*x.shape[:-1], config.heads * config.head_width)
     return apply(inject, layer, "o", linear(p["o"], y), y), cache
@@ -204,6 +205,18 @@ def hidden_states(params: dict, config: ModelConfig, inputs: Array, mask: Array 
 def last_hidden_state(params: dict, config: ModelConfig, inputs: Array, mask: Array | None = None, **options) -> Float[Array, "... length width"]:
     """The normalised output alone."""
     return run(params, config, inputs, mask, **options)[0][-1]
+
+
+def attention_patterns(params: dict, config: ModelConfig, inputs: Array, mask: Array | None = None, **options) -> Float[Array, "layers ... heads length slots"]:
+    """How much each query looks at each key, in every layer and head; rows sum to one."""
+    seen: list[Array] = []
+
+    def look(weights: Array, source: Array) -> Array:
+        seen.append(weights.reshape(*weights.shape[:-4], config.heads, *weights.shape[-2:]))
+        return weights
+
+    run(params, config, inputs, mask, inject={(layer, "attention"): look for layer in range(config.layers)}, **options)
+    return jnp.stack(seen)
 
 
 def unembed_with(hidden: Float[Array, "... length width"], table: Float[Array, "... vocab width"]) -> Float[Array, "... length vocab"]:

@@ -121,6 +121,21 @@ def test_without_positions_one_layer_does_not_know_the_order_of_what_came_before
         assert (moved < 1e-5) == same, kind
 
 
+def test_attention_patterns_are_the_softmax_of_the_first_layer_s_scores():
+    config = dataclasses.replace(DEC, layers=1, positions="none", ffn=0)
+    params, _ = both(config)
+    ids, _ = text(config)
+    patterns = np.asarray(jax_model.attention_patterns(params, config, jnp.asarray(ids)))
+    assert patterns.shape == (1, len(ids), config.heads, ids.shape[1], ids.shape[1])
+    np.testing.assert_allclose(patterns.sum(-1), 1, atol=1e-5)
+    assert np.triu(patterns[0, 0, 0], 1).max() == 0
+    layer = params["layers"][0]
+    h = np.asarray(jax_model.normalise(layer["attention_norm"], config, params["tokens"]["weight"][ids]))
+    q, k = (np.asarray(h @ layer[name]["weight"].T)[1, :, : config.head_width] for name in ("q", "k"))  # the first head of the second sequence
+    scores = np.exp(config.attention_scale * q[5] @ k[:6].T)
+    np.testing.assert_allclose(patterns[0, 1, 0, 5, :6], scores / scores.sum(), rtol=1e-3, atol=1e-5)
+
+
 def test_alibi_without_slopes_is_no_position_and_steep_slopes_leave_the_token_itself():
     ids, _ = text(DEC)
     params, _ = both(DEC)
