@@ -1,4 +1,4 @@
-"""Which classes a backbone may be trained on, which are for choosing hyper-parameters, and which are for the streams of the papers. No class is in two of them."""
+"""Which classes a backbone may be trained on, which are for choosing hyper-parameters, which for the streams of the papers. No class is in two of them."""
 
 from __future__ import annotations
 

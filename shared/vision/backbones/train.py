@@ -33,8 +33,8 @@ def new_network(recipe: Recipe, classes: int, seed: int) -> Network:
 def train(recipe: Recipe, data: TrainingImages, seed: int, state_file: Path, device: str = "cpu") -> tuple[Network, dict]:
     """All epochs, from the state in ``state_file`` if there is one; it is written anew after each epoch.
 
-    Returns the network and a log: the mean loss of each epoch, and the seconds (wall and processor) of all calls together. On one machine and with one thread, a
-    run that was stopped and resumed gives the same bits as one that was not.
+    Returns the network and a log: the mean loss of each epoch, and the seconds (wall and processor) of all calls together. On one machine and with one thread,
+    a run that was stopped and resumed gives the same bits as one that was not.
     """
     network = new_network(recipe, len(data.classes), seed).to(device)
     if recipe.bf16:
@@ -70,10 +70,8 @@ def train(recipe: Recipe, data: TrainingImages, seed: int, state_file: Path, dev
             if time.perf_counter() - told > PROGRESS_SECONDS:
                 told = time.perf_counter()
                 left = (told - wall) / (step + 1) * (per_epoch * (recipe.epochs - epoch) - step - 1)
-                print(
-                    f"epoch {epoch + 1}/{recipe.epochs}  step {step + 1}/{per_epoch}  loss {float(total) / (step + 1):.4f}  {left / 60:.1f} min left",
-                    flush=True,
-                )
+                done = f"epoch {epoch + 1}/{recipe.epochs}  step {step + 1}/{per_epoch}"
+                print(f"{done}  loss {float(total) / (step + 1):.4f}  {left / 60:.1f} min left", flush=True)
         mean = float(total) / per_epoch
         if not np.isfinite(mean):
             raise FloatingPointError(f"the loss of epoch {epoch + 1} is not finite")
@@ -90,9 +88,9 @@ def make(name: str, folder: Path, device: str = "cpu") -> dict:
     base, seed = split_name(name)
     recipe = RECIPES[base]
     data = recipe.data()
-    fingerprint = hashlib.sha256(data.x.tobytes() + data.y.tobytes()).hexdigest()
+    data_sha256 = fingerprint(data)
     numbers = {field.name: getattr(recipe, field.name) for field in dataclasses.fields(recipe) if field.name not in ("network", "data", "committed")}
-    identity = hashlib.sha256(repr((base, seed, numbers, fingerprint, device)).encode()).hexdigest()[:8]
+    identity = hashlib.sha256(repr((base, seed, numbers, data_sha256, device)).encode()).hexdigest()[:8]
     state_file = cache() / f"{base}-{seed}-{identity}.state"
     print(f"{base}-{seed}: {numbers}; {len(data.x):,} images, each in {ROTATIONS} rotations", flush=True)
     network, log = train(recipe, data, seed, state_file, device)
@@ -109,7 +107,7 @@ def make(name: str, folder: Path, device: str = "cpu") -> dict:
             "images": len(data.x),
             "classes": len(data.classes),
             "rotations": ROTATIONS,
-            "sha256": fingerprint,
+            "sha256": data_sha256,
         },
         "training_loss": [round(loss, 4) for loss in log["loss"]],
         "seconds": round(log["seconds"]),
@@ -125,6 +123,11 @@ def make(name: str, folder: Path, device: str = "cpu") -> dict:
     card = save(path, network, card)
     state_file.unlink(missing_ok=True)
     return card
+
+
+def fingerprint(data: TrainingImages) -> str:
+    """The sha256 of images and labels as they are trained on."""
+    return hashlib.sha256(data.x.tobytes() + data.y.tobytes()).hexdigest()
 
 
 def measured_on(base: str) -> str:
