@@ -54,3 +54,31 @@ def distance_to_debiased(trials: pd.DataFrame) -> pd.Series:
 @claim("softmax-length-generalises-linear-does-not")
 def linear_length_gap(trials: pd.DataFrame) -> pd.Series:
     return at_length(layer(trials, 2, "linear"), 100) - at_length(layer(trials, 2), 100)
+
+
+# ---- beyond the spec ----
+
+
+@claim("kq-diagonal-untrained-column")
+def diagonal_ratio_whole(trials: pd.DataFrame) -> pd.Series:
+    return layer(trials, 2)["diag_ratio_whole"]
+
+
+@claim("two-heads-part-into-signs")
+def parted(trials: pd.DataFrame) -> pd.Series:
+    return layer(trials, 2)["curve_omega"].map(lambda omega: float(omega[-1].min() < 0 < omega[-1].max()))
+
+
+@claim("four-heads-beat-single-head")
+def four_head_gain(trials: pd.DataFrame) -> pd.Series:
+    return layer(trials, 1)["error"] - layer(trials, 4)["error"]
+
+
+@claim("four-heads-implement-debiased-gd")
+def distance_to_debiased_of_four(trials: pd.DataFrame) -> pd.Series:
+    return layer(trials, 4)["distance_to_debiased"]
+
+
+@claim("eight-heads-like-four")
+def eight_heads_gain(trials: pd.DataFrame) -> pd.Series:
+    return layer(trials, 4)["error"] - layer(trials, 8)["error"]

@@ -294,6 +294,24 @@ def test_the_minimum_with_one_head_is_the_closed_form():
     assert value == pytest.approx(0.37207, abs=1e-5)
 
 
+def test_two_heads_of_one_sign_can_rest_in_a_valley_of_minima_no_better_than_one_head():
+    """Any split of the best head's mu over two heads with its omega is stationary. While both parts are positive, the loss curves up in all directions but that one."""
+    omega, mu, value = theory.one_head_minimiser(D, L, S2)
+
+    def split_loss(point):
+        return theory.approximate_loss(point[:2], point[2:], D, L, S2)
+
+    with jax.enable_x64():
+        for share in (0.2, 0.5, 0.8, 1.2):
+            point = jnp.array([omega, omega, share * mu, (1 - share) * mu])
+            assert float(split_loss(point)) == pytest.approx(value, abs=1e-9)
+            assert np.asarray(jax.grad(split_loss)(point)) == pytest.approx(0.0, abs=1e-9)
+            curvatures = np.linalg.eigvalsh(jax.hessian(split_loss)(point))
+            flat = np.abs(curvatures) < 1e-9
+            assert flat.sum() == 1
+            assert (curvatures[~flat].min() > 0.1) == (share < 1)
+
+
 def test_two_heads_approach_the_infimum_and_the_best_mu_is_the_minimiser():
     with jax.enable_x64():
         limit = theory.many_heads_infimum(D, L, S2)
@@ -373,6 +391,7 @@ def test_claims_read_the_right_rows():
     trials = made_up_trials()
     assert claims.multi_head_gain(trials).to_dict() == pytest.approx({0: 0.15, 1: 0.15})
     assert claims.linear_length_gap(trials).to_dict() == pytest.approx({0: 1.5, 1: 1.5})
+    assert claims.parted(trials.assign(curve_omega=[np.array([[0.0, 0.0], end]) for end in ([0.2, -0.2], [0.2, 0.1]) * 4])).to_dict() == {0: 1.0, 1: 0.0}
     with pytest.raises(NotRun):
         claims.zero_sum(trials)  # H = 4 was not trained
 
