@@ -49,10 +49,15 @@ def torch_training(config: Config) -> None:
 
 
 def ours_training(config: Config) -> None:
-    jax.block_until_ready(train(config, single_task(config.d, config.s2), "softmax", H, range(SEEDS), read_weights)[0])
+    params, schedule, _ = train(config, single_task(config.d, config.s2), "softmax", H, range(SEEDS), read_weights)
+    assert schedule[-1] == STEPS  # both sides take the same number of steps
+    jax.block_until_ready(params)
 
 
 def cases() -> dict[str, tuple[Callable[[], object], Callable[[], object]]]:
     """Name -> (ours, plain)."""
-    config = Config(steps=STEPS, curve_points=1)
-    return {f"train {SEEDS} layers of {H} heads for {STEPS} steps": (partial(ours_training, config), partial(torch_training, config))}
+    configs = (Config(steps=STEPS, curve_points=2, batch=batch) for batch in (64, 256))  # the cpu profile's batch and the paper's
+    return {
+        f"train {SEEDS} layers of {H} heads for {STEPS} steps of {config.batch} prompts": (partial(ours_training, config), partial(torch_training, config))
+        for config in configs
+    }

@@ -132,8 +132,8 @@ def prompt_length(record: Record) -> Figure:
         where = {"experiment": "isotropic", "attention": "softmax", "H": H}
         band(ax, lengths, record.curve("errors", **where), f"softmax, H = {H}", "method", show_n=False)
     where = {"experiment": "isotropic", "attention": "linear", "H": 2}
-    band(right, lengths, record.curve("errors", **where), f"linear H = 2, over {trained}", "baseline", show_n=False)
-    band(right, lengths, record.curve("errors_by_length", **where), "linear H = 2, over $L$", "baseline3", show_n=False)
+    band(right, lengths, record.curve("errors", **where), f"linear, over {trained}", "baseline", show_n=False)
+    band(right, lengths, record.curve("errors_by_length", **where), "linear, over $L$", "baseline3", show_n=False)
     for ax, title in zip((left, middle, right), ("heads", "predictors", "linear attention"), strict=True):
         ax.axvline(trained, color="#7F7F7F", linewidth=0.7, linestyle=":")
         ax.set(xlabel="examples in the prompt $L$", title=title, ylim=(0, 1.25))

@@ -295,7 +295,7 @@ def test_the_minimum_with_one_head_is_the_closed_form():
 
 
 def test_two_heads_of_one_sign_can_rest_in_a_valley_of_minima_no_better_than_one_head():
-    """Any split of the best head's mu over two heads with its omega is stationary. While both parts are positive, the loss curves up in all directions but that one."""
+    """Any split of the best head's mu over two heads is stationary; while both parts are positive, the loss curves up but along the split."""
     omega, mu, value = theory.one_head_minimiser(D, L, S2)
 
     def split_loss(point):
