@@ -322,6 +322,31 @@ def test_a_transformers_checkpoint_gives_features_through_the_same_call(tmp_path
     assert torch.equal(backbone.module(x), backbone.module.features(x))
 
 
+def test_a_convolutional_transformers_checkpoint_gives_the_mean_of_its_last_map(tmp_path):
+    transformers = pytest.importorskip("transformers")
+    torch.manual_seed(0)
+    config = transformers.ResNetConfig(num_channels=1, embedding_size=4, hidden_sizes=[4, 8], depths=[1, 1], layer_type="basic")
+    model = transformers.ResNetModel(config).eval()
+    model.save_pretrained(tmp_path)
+    backbone = load(str(tmp_path))
+    assert backbone.input == {"side": 224, "channels": 1}
+    x = torch.rand(2, 1, 32, 32, generator=generator())
+    with torch.no_grad():
+        assert torch.allclose(extract(backbone.module, x), model((x - 0.5) / 0.5).last_hidden_state.mean((2, 3)), atol=1e-5)
+
+
+def test_tokens_without_a_class_token_are_averaged(tmp_path):
+    transformers = pytest.importorskip("transformers")
+    torch.manual_seed(0)
+    config = transformers.SwinConfig(image_size=16, patch_size=2, num_channels=1, embed_dim=8, depths=[1, 1], num_heads=[1, 2], window_size=2)
+    model = transformers.SwinModel(config, add_pooling_layer=False).eval()
+    model.save_pretrained(tmp_path)
+    backbone = load(str(tmp_path))
+    x = torch.rand(2, 1, 16, 16, generator=generator())
+    with torch.no_grad():
+        assert torch.allclose(extract(backbone.module, x), model((x - 0.5) / 0.5).last_hidden_state.mean(1), atol=1e-5)
+
+
 def test_a_timm_model_gives_features_through_the_same_call():
     timm = pytest.importorskip("timm")
     from unittest import mock

@@ -38,7 +38,7 @@ def load(name: str, device: str = "cpu") -> Backbone:
     library, colon, model = name.partition(":")
     if colon and library in ("timm", "transformers"):
         backbone = from_timm(model) if library == "timm" else from_transformers(model)
-    elif Path(name).is_dir():
+    elif Path(name).is_dir() and name.partition("-")[0] not in RECIPES:
         backbone = from_transformers(name)
     else:
         weights, card = read(Path(name) if name.endswith(".safetensors") else find(name))
@@ -67,13 +67,14 @@ class Foreign(Network):
 
 
 class FromTransformers(Foreign):
-    """The class token of the last layer, or the mean of the last map."""
+    """The class token of the last layer, or the mean of tokens or map where there is none."""
 
     def pooled(self, x: Tensor) -> Tensor:
-        out = self.model(pixel_values=x)
-        if out.last_hidden_state.ndim == 4:  # a convolutional network: (batch, channels, height, width)
-            return out.last_hidden_state.mean((2, 3))
-        return out.last_hidden_state[:, 0]
+        last = self.model(pixel_values=x).last_hidden_state
+        if last.ndim == 4:  # a convolutional network: (batch, channels, height, width)
+            return last.mean((2, 3))
+        has_class_token = any(name.endswith(("cls_token", "class_embedding")) for name, _ in self.model.named_parameters())
+        return last[:, 0] if has_class_token else last.mean(1)
 
 
 def from_transformers(path: str) -> Backbone:
