@@ -1,0 +1,1 @@
+"""Lexinvariant Language Models (Huang et al., 2023)."""
