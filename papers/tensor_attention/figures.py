@@ -104,7 +104,7 @@ def error_against_bound(record: Record) -> Figure:
         ax.axvline(np.log(n) ** (1 / 3), color="#444444", linewidth=0.7, linestyle="--", label=f"$(\\log n)^{{1/3}}$, $n={n}$")
         ax.set(yscale="log", xlabel="entry bound $B$", title=f"Chebyshev polynomial of degree $g={g}$, $d=4$")
     axes[0, 0].set_ylabel("max |fast − exact| (log)")
-    axes[0, 0].legend(title=f"95% CI, n = {len(record.seeds)}", title_fontsize=7, loc="lower right")
+    axes[0, 0].legend(title=f"95% CI, n = {len(record.seeds)}", title_fontsize=7, loc="lower right", frameon=True, framealpha=1, edgecolor="none")
     return fig
 
 
@@ -144,7 +144,7 @@ def error_at_fixed_rank_and_match3(record: Record) -> Figure:
         log_band(left, bounds, np.stack(best, axis=1), ENTRIES[entries], role)
     left.axvline(np.log(n) ** (1 / 3), color="#444444", linewidth=0.7, linestyle="--", label=f"$(\\log n)^{{1/3}}$, $n={n}$")
     left.set(yscale="log", xlabel="entry bound $B$", ylabel="least error / largest output (log)", title=f"fast algorithm at rank $r \\leq {RANK_BUDGET}$")
-    left.legend(title=f"95% CI, n = {len(record.seeds)}", title_fontsize=7)
+    left.legend(title=f"95% CI, n = {len(record.seeds)}", title_fontsize=7, frameon=True, framealpha=1, edgecolor="none")
 
     n, d = record.config["match_n"][len(record.config["match_n"]) // 2], 4
     moduli = [M for M in (31, 101) if M in record.config["match_M"]]
