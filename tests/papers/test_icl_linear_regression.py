@@ -123,7 +123,7 @@ def test_the_layer_is_the_torch_module_with_the_same_weights():
     assert np.asarray(predict(params, prompts.Z, prompts.x_q))[:, 0] == pytest.approx(wanted, abs=1e-5)
 
 
-@pytest.mark.parametrize("H", [1, 2, 4])
+@pytest.mark.parametrize("H", [1, 4])
 def test_one_step_of_the_optimiser_from_the_same_state_is_torchs(H):
     """Weights, both moments of Adam and its step count are handed over in mid-training; then both sides see the same batch."""
     lr, lr_end, steps, taken, key = 0.05, 0.005, 8, 3, jax.random.key(1)
@@ -298,15 +298,19 @@ def test_two_heads_of_one_sign_can_rest_in_a_valley_of_minima_no_better_than_one
     """Any split of the best head's mu over two heads is stationary; while both parts are positive, the loss curves up but along the split."""
     omega, mu, value = theory.one_head_minimiser(D, L, S2)
 
-    def split_loss(point):
-        return theory.approximate_loss(point[:2], point[2:], D, L, S2)
+    @jax.jit
+    def loss_gradient_and_hessian(point):
+        def split_loss(point):
+            return theory.approximate_loss(point[:2], point[2:], D, L, S2)
+
+        return split_loss(point), jax.grad(split_loss)(point), jax.hessian(split_loss)(point)
 
     with jax.enable_x64():
         for share in (0.2, 0.5, 0.8, 1.2):
-            point = jnp.array([omega, omega, share * mu, (1 - share) * mu])
-            assert float(split_loss(point)) == pytest.approx(value, abs=1e-9)
-            assert np.asarray(jax.grad(split_loss)(point)) == pytest.approx(0.0, abs=1e-9)
-            curvatures = np.linalg.eigvalsh(jax.hessian(split_loss)(point))
+            loss, gradient, hessian = loss_gradient_and_hessian(jnp.array([omega, omega, share * mu, (1 - share) * mu]))
+            assert float(loss) == pytest.approx(value, abs=1e-9)
+            assert np.asarray(gradient) == pytest.approx(0.0, abs=1e-9)
+            curvatures = np.linalg.eigvalsh(hessian)
             flat = np.abs(curvatures) < 1e-9
             assert flat.sum() == 1
             assert (curvatures[~flat].min() > 0.1) == (share < 1)
