@@ -113,6 +113,13 @@ def ratio_to_the_limit(trials: pd.DataFrame) -> pd.Series:
     return finite / error_at(trials, "avg_2", n, experiment="limit", features="rfa")
 
 
+@claim("a-thousand-heads-suffice")
+def ratio_to_the_limit_with_a_thousand_heads(trials: pd.DataFrame) -> pd.Series:
+    n, *_ = setting(trials)
+    finite = error_at(trials, "avg_2", n, experiment="heads", features="rfa", M=1000)
+    return finite / error_at(trials, "avg_2", n, experiment="limit", features="rfa")
+
+
 @claim("excess-of-finitely-many-heads-falls-as-one-over-m")
 def slope_of_the_excess(trials: pd.DataFrame) -> pd.Series:
     """Of ln(err(M) - err(limit)) on ln M, over M from 100 to 1000."""

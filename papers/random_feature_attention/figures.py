@@ -73,7 +73,7 @@ def learning_curves(record: Record) -> Figure:
         ax.set_ylabel("test error (log)")
     for ax in axes[-1]:
         ax.set_xlabel("examples $n$ (log)")
-    axes[0, 0].legend(loc="lower left", handlelength=1.6)
+    axes[1, 3].legend(loc="lower left")  # nobody's curve comes down here
     note(fig, record, f"targets: means over {N} keys; dotted: {LEVEL}; BRFA: $b = 1$, std 0.2; thin: 1% label noise, means alone")
     return fig
 
@@ -149,7 +149,9 @@ def bias(record: Record) -> Figure:
         mean, low, high = interval(errors.to_numpy())
         at = np.arange(len(FORMULAS)) + (i - (len(variants) - 1) / 2) * width
         ax.bar(at, mean, width, color=hue, label=label, yerr=[mean - low, high - mean], error_kw={"linewidth": 0.7, "capsize": 1})
-    ax.set_xticks(np.arange(len(FORMULAS)), FORMULAS.values(), rotation=20, ha="right")
+    factors = [formula.strip("$").rpartition(r"\langle\beta") for formula in FORMULAS.values()]
+    in_two_lines = [f"${weight}$\n$\\cdot{beta}{rest}$" if weight else f"${beta}{rest}$" for weight, beta, rest in factors]
+    ax.set_xticks(np.arange(len(FORMULAS)), in_two_lines, fontsize=6.5)
     ax.set_ylabel(f"test error at n = {n}")
     ax.legend(loc="upper center", bbox_to_anchor=(0.5, 1.16), ncols=len(variants), columnspacing=1, handlelength=1)
     note(fig, record, f"means over {N} keys")

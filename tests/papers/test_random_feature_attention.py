@@ -23,7 +23,7 @@ from papers.random_feature_attention.model import (
     targets,
     tuned_ridge_errors,
 )
-from papers.random_feature_attention.replicate import Config, conditions, digit_blocks, run, tokens_on_the_sphere
+from papers.random_feature_attention.replicate import Config, conditions, digit_blocks, learning_curves, run, tokens_on_the_sphere
 from shared.engine import NotRun
 
 SMALL = Config(
@@ -295,6 +295,26 @@ def test_conditions_share_examples_so_that_equal_settings_have_equal_errors():
     np.testing.assert_allclose(wide["avg_2_noisy"], limit["avg_2_noisy"], rtol=0.1)
 
 
+def test_biased_runs_depend_on_b_over_std_alone():
+    weak, same, strong = (
+        run(SMALL, {"experiment": "samples", "features": "brfa", "b": b, "std": std, "N": 3, "M": 10}, (3,), "cpu")[0]["cos_3_noisy"]
+        for b, std in ((1.0, 0.4), (2.0, 0.8), (1.0, 0.1))
+    )
+    np.testing.assert_allclose(weak, same, rtol=1e-4)
+    assert not np.allclose(weak, strong, rtol=0.01)
+
+
+def test_a_learning_curve_takes_the_first_rows_of_each_part():
+    task = tokens_on_the_sphere(SMALL, N=3, seed=7, n_max=40)
+    x, x_validation, x_test = (torch.from_numpy(part.x) for part in (task.train, task.validation, task.test))
+    y, y_validation, y_test = (torch.from_numpy(part.y) for part in (task.train, task.validation, task.test))
+    curve = learning_curves(SMALL, [20, 40], attention_kernel(torch.cat([x, x_validation, x_test]), x, 0.5), task)
+    for n, errors in zip((20, 40), curve, strict=True):
+        K, K_new = attention_kernel(x[:n], x[:n], 0.5), attention_kernel(torch.cat([x_validation[: n // 4], x_test]), x[:n], 0.5)
+        slow = tuned_ridge_errors(K, K_new, y[:n], y_validation[: n // 4], y_test, torch.logspace(-9, 0, 5, dtype=torch.float64))
+        np.testing.assert_allclose(errors, slow, rtol=1e-4)
+
+
 def test_samples_needed_are_interpolated_on_log_axes():
     n = np.array([10, 100, 1000])
     assert math.isclose(claims.samples_needed(n, np.array([1.0, 0.1 * math.sqrt(10), 0.1 / math.sqrt(10)])), 10**2.5)
@@ -327,6 +347,7 @@ def test_claims_pick_their_conditions_and_recover_known_powers():
         claims.gain_from_bias: 0.4,
         claims.loss_from_bias: 0.3,
         claims.ratio_to_the_limit: 2.5,
+        claims.ratio_to_the_limit_with_a_thousand_heads: 1.225,
         claims.slope_of_the_excess: -1.0,
         claims.slope_of_attention: 0.0,
     }
