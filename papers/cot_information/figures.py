@@ -41,38 +41,42 @@ def automaton(record: Record, name: str, detail: int) -> np.ndarray:
     return record.curve(name, experiment="automaton", detail=detail)[0]
 
 
+def draw_step(ax, eps: np.ndarray, value: np.ndarray, **look) -> None:
+    """A curve over levels as the step function of eps that it is: value i from the level before to level i, the first one from the left edge."""
+    ax.step(np.append(eps[0] / 2, eps), np.append(value[0], value), where="pre", **look)
+
+
 def hypotheses(record: Record) -> Figure:
     """I(h*, h) against the error of h, with the lower edge I(eps), for the reference automaton and one random linear threshold."""
-    first = record.select(experiment="linear", threshold=">=").sort_values("seed").iloc[0]
+    first = record.select(experiment="linear", threshold=">=", bits="0, 1").sort_values("seed").iloc[0]
     full = record.select(experiment="automaton", detail=details(record)[-1]).sort_values("seed").iloc[0]
-    fig, axes = plt.subplots(1, 2, figsize=TWO_COLUMNS)
+    fig, axes = plt.subplots(1, 2, figsize=(7.0, 3.1))
     for ax, row, title in zip(axes, (full, first), ("automata, reference $h^*$", "linear thresholds, a random $h^*$"), strict=True):
         drawn = (row.pair_risk > 0) & (row.pair_survival > 0)
-        never = (row.pair_survival == 0).mean()
-        label = f"hypotheses (a sample; {never:.0%} more have $I = \\infty$)"
-        ax.scatter(row.pair_risk[drawn], information(row.pair_survival[drawn]), s=7, color=GREY, linewidth=0, label=label)
+        ax.scatter(row.pair_risk[drawn], information(row.pair_survival[drawn]), s=7, color=GREY, linewidth=0, label="hypotheses with finite $I$ (a sample)")
         finite = row.survival_at > 0
-        ax.step(row["levels"][finite], information(row.survival_at[finite]), where="pre", color=colour("method"), label="$I(\\epsilon)$")
-        eps = np.geomspace(row["levels"][0] / 1.5, 0.99, 100)
+        draw_step(ax, row["levels"][finite], information(row.survival_at[finite]), color=colour("method"), label="$I(\\epsilon)$")
+        eps = np.geomspace(row["levels"][0] / 2, 0.99, 100)
         ax.plot(eps, -np.log1p(-eps), color=colour("baseline"), linestyle="--", label="$-\\log(1-\\epsilon)$, trace tells nothing")
-        ax.set(xscale="log", yscale="log", xlabel="error of $h$: $P[h \\neq h^*]$ on answers (log)", title=title)
-        ax.legend(loc="lower right")
+        ax.set(xscale="log", yscale="log", xlabel="error $P[h \\neq h^*]$ on answers, and $\\epsilon$ (log)", title=title)
+        ax.tick_params(which="minor", labelbottom=False, labelleft=False)
     axes[0].set_ylabel("$I(h^*, h)$ (nats, log)")
+    fig.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=3)
     return fig
 
 
 def information_by_detail(record: Record) -> Figure:
-    """I(eps), and I(eps)/eps+, against eps+ for every detail of the trace."""
+    """I(eps) against eps, and I(eps)/eps+ against eps+, for every detail of the trace."""
     fig, axes = plt.subplots(1, 2, figsize=TWO_COLUMNS)
     for detail, hue in shades(record).items():
         eps, survival = automaton(record, "levels", detail), automaton(record, "survival_at", detail)
         eps, I = eps[survival > 0], information(survival[survival > 0])
-        axes[0].plot(eps, I, color=hue, drawstyle="steps-pre")
-        axes[1].plot(eps, I / eps, color=hue, label=f"{detail:.0f} states" if detail else "none (end to end)")
+        draw_step(axes[0], eps, I, color=hue)
+        axes[1].plot(eps, I / eps, color=hue, label=f"{detail:.0f} state{'s' * (detail != 1)}" if detail else "none (end to end)")
     reported(axes[1], 600, "paper, about")
-    for ax, name in zip(axes, ("$I(\\epsilon)$ (nats, log)", "$I(\\epsilon)\\,/\\,\\epsilon_+$ (log)"), strict=True):
-        ax.set(xscale="log", yscale="log", xlabel="next larger error $\\epsilon_+$ (log)", ylabel=name)
-    axes[1].legend(title="revealed of the trace", title_fontsize=7)
+    axes[0].set(xscale="log", yscale="log", xlabel="error $\\epsilon$ (log)", ylabel="$I(\\epsilon)$ (nats, log)")
+    axes[1].set(xscale="log", yscale="log", xlabel="next larger error $\\epsilon_+$ (log)", ylabel="$I(\\epsilon)\\,/\\,\\epsilon_+$ (log)")
+    axes[1].legend(loc="center left", bbox_to_anchor=(1, 0.5), title="revealed of the trace", title_fontsize=7)
     return fig
 
 
@@ -120,7 +124,7 @@ def prediction(record: Record) -> Figure:
     """Measured against predicted value of a trace across targets; and the distribution of the predicted value."""
     fig, axes = plt.subplots(1, 3, figsize=(7.0, 2.7))
     families = {
-        "linear thresholds": (record.select(experiment="linear", threshold=">="), "method"),
+        "linear thresholds": (record.select(experiment="linear", threshold=">=", bits="0, 1"), "method"),
         "automata": (record.select(experiment="random automata"), "baseline2"),
     }
     for ax, (title, (rows, role)) in zip(axes[:2], families.items(), strict=True):
@@ -135,18 +139,17 @@ def prediction(record: Record) -> Figure:
     axes[0].set_ylabel("measured gain $m_{E2E}\\,/\\,m_{CoT}$ (log)")
 
     share = np.linspace(0, 1, 101)
-    for sign, dash in ((">=", "-"), (">", "--")):
-        inverse = record.curve("inverse_value", experiment="census", threshold=sign)[0][::-1]
-        axes[2].plot(
-            1 / inverse[inverse > 0], share[inverse > 0], color=colour("method"), linestyle=dash, label=f"linear, all $h^*$, ${sign}$".replace(">=", "\\geq")
-        )
+    for threshold, bits, dash in ((">=", "0, 1", "-"), (">", "0, 1", "--"), (">=", "-1, 1", ":")):
+        inverse = record.curve("inverse_value", experiment="census", threshold=threshold, bits=bits)[0][::-1]
+        label = f"linear, all $h^*$, {'≥' if threshold == '>=' else '>'}, bits {bits}"
+        axes[2].plot(1 / inverse[inverse > 0], share[inverse > 0], color=colour("method"), linestyle=dash, label=label)
     rows, _ = families["automata"]
     values = [np.concatenate(rows[name].to_list()) for name in ("survival", "eps_plus")]
     value = np.sort(relative_value(*values))
     axes[2].plot(value, (np.arange(len(value)) + 1) / len(value), color=colour("baseline2"), label=f"automata, {len(value)} $h^*$")
-    reported(axes[2], 6, "paper, linear", horizontal=False)
-    reported(axes[2], 600, "paper, its automaton", horizontal=False)
-    axes[2].set(xscale="log", xlabel="$I(0)\\,/\\,\\epsilon_+$ (log)", ylabel="share of targets below", title="distribution", ylim=(0, 1.5))
+    reported(axes[2], 6, "paper: linear 6, its automaton 600", horizontal=False)
+    reported(axes[2], 600, None, horizontal=False)
+    axes[2].set(xscale="log", xlabel="$I(0)\\,/\\,\\epsilon_+$ (log)", ylabel="share of targets below", title="distribution", ylim=(0, 1.6))
     axes[2].set_yticks([0, 0.25, 0.5, 0.75, 1])
     axes[2].legend(loc="upper left", fontsize=6)
     return fig

@@ -47,14 +47,15 @@ def reveal(H: HypothesisClass, shown: Iterable[int]) -> HypothesisClass:
     return H._replace(traces=H.traces & H.traces.dtype.type(mask))
 
 
-def linear_class(d: int, T: int, strict: bool = False) -> HypothesisClass:
+def linear_class(d: int, T: int, strict: bool = False, signs: bool = False) -> HypothesisClass:
     """Class A, autoregressive linear thresholds: all w in {-1, 0, 1}^d on all inputs of d bits, in the order of ``itertools.product``.
 
-    The next bit is 1[<w, last d bits> >= 0] (``strict``: > 0; the paper does not say which), w_1 weighing the oldest of them; z is T such bits, y the last one.
+    The next bit is 1[<w, last d bits> >= 0], w_1 weighing the oldest of them; z is T such bits, y the last one. What is not settled by our sources: ``strict``
+    asks for > 0, and ``signs`` lets the bits enter the product as -1 and 1 in place of 0 and 1.
     """
     weights = np.array(list(itertools.product((-1, 0, 1), repeat=d)), dtype=np.int8)  # (3^d, d)
     windows = np.array(list(itertools.product((0, 1), repeat=d)), dtype=np.int8)  # (2^d, d); row i spells i in binary
-    scores = weights @ windows.T
+    scores = weights @ (2 * windows - 1 if signs else windows).T
     next_bit = (scores > 0 if strict else scores >= 0).astype(np.int32)  # (H, window)
     window = np.broadcast_to(np.arange(2**d), next_bit.shape)
     traces = np.zeros(next_bit.shape, dtype=np.int32)

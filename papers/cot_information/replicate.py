@@ -21,6 +21,7 @@ from shared.engine import main
 from shared.seeds import numpy_rng
 
 CURVE_POINTS = 100
+CONVENTIONS = ({"threshold": ">=", "bits": "0, 1"}, {"threshold": ">", "bits": "0, 1"}, {"threshold": ">=", "bits": "-1, 1"})
 
 
 @dataclass(frozen=True)
@@ -67,10 +68,10 @@ class Config:
 
 
 def conditions(config: Config) -> list[dict]:
-    """Linear thresholds under either convention (every h*; learning a few), bounds (Results 1 and 4), random automata, the reference automaton, edge cases."""
+    """Linear thresholds under three conventions (every h*; learning a few), bounds (Results 1 and 4), random automata, the reference automaton, edge cases."""
     return [
-        *({"experiment": "census", "threshold": sign} for sign in (">=", ">")),
-        *({"experiment": "linear", "threshold": sign} for sign in (">=", ">")),
+        *({"experiment": "census"} | convention for convention in CONVENTIONS),
+        *({"experiment": "linear"} | convention for convention in CONVENTIONS),
         {"experiment": "bounds"},
         {"experiment": "random automata"},
         *({"experiment": "automaton", "detail": r} for r in config.details),
@@ -82,10 +83,10 @@ def run(config: Config, condition: dict, seeds: tuple[int, ...], device: str) ->
     """One row per seed. What is enumerated is the same for all seeds; they differ in the targets and in the streams of examples."""
     match condition["experiment"]:
         case "census":
-            row = census(model.linear_class(config.window, config.generated, strict=condition["threshold"] == ">"))
+            row = census(linear_thresholds(config, **condition))
             return [row for _ in seeds]
         case "linear":
-            H = model.linear_class(config.window, config.generated, strict=condition["threshold"] == ">")
+            H = linear_thresholds(config, **condition)
             return [linear_targets(config, H, seed) for seed in seeds]
         case "bounds":
             H = model.linear_class(config.window, config.generated)
@@ -100,6 +101,11 @@ def run(config: Config, condition: dict, seeds: tuple[int, ...], device: str) ->
             case_of = {"product": product_case, "identity": identity_case, "unrealizable": unrealizable_case}[condition["case"]]
             return [case_of(config, seed) for seed in seeds]
     raise ValueError(f"no experiment {condition['experiment']!r}")
+
+
+def linear_thresholds(config: Config, threshold: str, bits: str, **_) -> model.HypothesisClass:
+    """Class A under one of the CONVENTIONS."""
+    return model.linear_class(config.window, config.generated, strict=threshold == ">", signs=bits == "-1, 1")
 
 
 @functools.cache
@@ -193,9 +199,9 @@ def thinned(length: int) -> np.ndarray:
 
 
 def scatter(relation: model.Relation) -> dict:
-    """Up to CURVE_POINTS different pairs (R_e2e(h), exp(-I(h*, h))) of hypotheses, evenly out of all of them in lexicographic order."""
+    """Some of the different pairs (R_e2e(h), exp(-I(h*, h))) of hypotheses in lexicographic order: spaced evenly, and as many again where errors are small."""
     pairs = np.unique(np.stack([relation.risk, relation.survival], axis=1), axis=0)
-    kept = np.unique(np.linspace(0, len(pairs) - 1, CURVE_POINTS).round().astype(int))
+    kept = np.union1d(np.linspace(0, len(pairs) - 1, CURVE_POINTS).round().astype(int), thinned(len(pairs)))
     return {"pair_risk": pairs[kept, 0], "pair_survival": pairs[kept, 1]}
 
 

@@ -23,10 +23,10 @@ PAIRS = [(name, target) for name, H in SMALL.items() for target in np.random.def
 REFERENCE = Config().reference
 
 
-def plain_linear(w, x, T, strict=False):
+def plain_linear(w, x, T, strict, signs):
     bits = list(x)
     for _ in range(T):
-        score = sum(a * b for a, b in zip(w, bits[-len(w) :], strict=True))
+        score = sum(a * (2 * b - 1 if signs else b) for a, b in zip(w, bits[-len(w) :], strict=True))
         bits.append(int(score > 0 if strict else score >= 0))
     return bits[-1], tuple(bits[len(x) :])
 
@@ -53,13 +53,13 @@ def packed(symbols, bits):
 # ---- the classes ----
 
 
-@pytest.mark.parametrize("strict", [False, True])
-def test_linear_thresholds_generate_their_bits_one_by_one(strict):
-    H, d, T = model.linear_class(3, 5, strict), 3, 5
+@pytest.mark.parametrize(("strict", "signs"), itertools.product([False, True], repeat=2))
+def test_linear_thresholds_generate_their_bits_one_by_one(strict, signs):
+    H, d, T = model.linear_class(3, 5, strict, signs), 3, 5
     assert H.answers.shape == (27, 8)
     for w, answers, traces in zip(itertools.product((-1, 0, 1), repeat=d), *H[:2], strict=True):
         for x, answer, trace in zip(itertools.product((0, 1), repeat=d), answers, traces, strict=True):
-            y, z = plain_linear(w, x, T, strict)
+            y, z = plain_linear(w, x, T, strict, signs)
             assert (answer, trace) == (y, packed(z, 1))
 
 
@@ -236,7 +236,7 @@ def test_a_trace_that_names_the_hypothesis_needs_one_example():
 
 def test_agnostic_information_is_the_smallest_excess_risk_on_traces_of_those_that_are_wrong_enough():
     risk, cot_risk = np.array([0.1, 0.2, 0.4, 0.6]), np.array([0.5, 0.4, 0.7, 0.6])
-    values = [model.agnostic_information(risk, cot_risk, eps) for eps in (0.05, 0.3, 0.45, 0.9)]
+    values = [model.agnostic_information(risk, cot_risk, eps) for eps in (0.05, 0.15, 0.45, 0.9)]
     assert values == pytest.approx([0.0, 0.2, 0.2, math.inf])
     assert model.agnostic_information(risk, np.ones(4), 0.05) == 0  # no trace can be matched: a trace tells nothing
 
@@ -366,7 +366,8 @@ def test_claims_divide_the_right_way_and_pair_trials_by_seed():
             "needed_e2e": np.array([1.0, 2.0, 4.0]) * 2**seed,
         }
         infinite = {name: np.append(values, extra) for (name, values), extra in zip(targets.items(), (0.1, 0.0, 1.0, 9.0), strict=True)}
-        rows += [{"experiment": "linear", "threshold": sign, "seed": seed} | targets for sign in (">=", ">")]
+        rows += [{"experiment": "linear", "threshold": sign, "bits": "0, 1", "seed": seed} | targets for sign in (">=", ">")]
+        rows.append({"experiment": "linear", "threshold": ">=", "bits": "-1, 1", "seed": seed} | targets | {"needed_cot": np.full(3, 0.5)})
         rows.append({"experiment": "random automata", "seed": seed} | infinite)
         rows += [
             {"experiment": "automaton", "detail": r, "seed": seed, "eps_plus": 0.01, "survival": np.exp(-0.1 * r), "needed": needed}
@@ -379,6 +380,7 @@ def test_claims_divide_the_right_way_and_pair_trials_by_seed():
         claims.value_for_the_reference_automaton: (100, 100),
         claims.measured_gain_for_the_reference_automaton: (200, 601 / 3),
         claims.measured_gain_of_linear_thresholds: (2, 4),
+        claims.measured_gain_of_linear_thresholds_on_signs: (4, 8),
         claims.correlation_for_linear_thresholds: (1, 1),
         claims.correlation_for_automata: (1, 1),
         claims.failures_after_enough_examples: (0.01, 0.01),
