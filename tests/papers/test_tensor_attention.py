@@ -358,7 +358,7 @@ def test_a_small_run_gives_rows_and_claims():
 def test_the_crossover_is_the_last_one_and_stays_within_the_lengths():
     n = np.array([10, 20, 40, 80])
     ones = np.ones(4)
-    assert claims.crossover(n, np.array([2.0, 0.5, 2.0, 4.0]), ones) == pytest.approx(np.sqrt(20 * 40))
+    assert claims.crossover(n, np.array([0.5, 2.0, 0.5, 2.0]), ones) == pytest.approx(np.sqrt(40 * 80))
     assert claims.crossover(n, 2 * ones, ones) == 10
     assert claims.crossover(n, ones / 2, ones) == 80
 
