@@ -24,6 +24,7 @@ from papers.random_feature_attention.model import (
     tuned_ridge_errors,
 )
 from papers.random_feature_attention.replicate import Config, conditions, digit_blocks, learning_curves, run, tokens_on_the_sphere
+from shared.data import digits
 from shared.engine import NotRun
 
 SMALL = Config(
@@ -264,6 +265,13 @@ def test_blocks_of_digits_are_the_images_and_the_target_is_the_ink_near_the_plac
     np.testing.assert_allclose(raster.train.y, shuffled.train.y, atol=1e-9)
     assert not np.array_equal(raster.train.x, shuffled.train.x)
     np.testing.assert_allclose(np.sort(raster.train.x.sum(axis=2)[0, 1:]), np.sort(shuffled.train.x.sum(axis=2)[0, 1:]))
+    known = {image.astype(np.uint8).tobytes() for image in digits.load().x_train}
+    for x in (raster.train.x[0], shuffled.train.x[0]):
+        image = np.zeros((8, 8))
+        for key in x[1:]:
+            row, column = np.rint((key[4:] + 1) * 3).astype(int)  # coordinates -1, -1/3, 1/3, 1 begin at pixels 0, 2, 4, 6
+            image[row : row + 2, column : column + 2] = (key[:4].reshape(2, 2) + 1) * 8
+        assert image.astype(np.uint8).tobytes() in known
     first, second = raster.train.x[0], raster.train.x[1]
 
     def slow(x):
