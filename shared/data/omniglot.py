@@ -45,8 +45,11 @@ class Characters:
 
     def only(self, alphabets: np.ndarray) -> Characters:
         """The drawings of some alphabets (indices in ``alphabet_names``); characters and alphabets keep their indices."""
-        chosen = np.isin(self.alphabet, alphabets)
-        arrays = (array[chosen] for array in (self.x, self.character, self.alphabet, self.drawer))
+        return self.of(np.isin(self.alphabet, alphabets))
+
+    def of(self, rows: np.ndarray) -> Characters:
+        """Some of the drawings, given by a mask or by indices."""
+        arrays = (array[rows] for array in (self.x, self.character, self.alphabet, self.drawer))
         return Characters(*arrays, self.character_names, self.alphabet_names, self.evaluation, self.source)
 
 

@@ -292,11 +292,11 @@ def test_committed_weights_were_trained_on_the_pretraining_part_and_are_as_accur
     if drawings.source == card["data"]["source"]:
         data = splits.omniglot_training()
         assert train.fingerprint(data) == card["data"]["sha256"]
-    chosen = drawings.only(splits.omniglot_alphabets(drawings, "validation")[:5])
-    got = scoring.drawings_report(load(card["name"]).module, chosen, seed=1, count=100)
-    told = card["accuracy"]["trained"]
+    chosen = drawings.only(splits.omniglot_alphabets(drawings, "validation"))
+    half = chosen.of(chosen.character % 2 == 0)
+    got = scoring.drawings_report(load(card["name"]).module, half, seed=1, count=100)
     for measure in ("5-way 1-shot", "20-way 1-shot", "20-way 5-shot"):
-        assert got[measure] == pytest.approx(told[measure], abs=0.05)  # other episodes, of half the alphabets
+        assert got[measure] == pytest.approx(card["accuracy"]["trained"][measure], abs=0.03)  # other episodes, a sixth as many, of half the characters
 
 
 # --- checkpoints of other libraries
