@@ -4,9 +4,9 @@ A decoder-only Transformer f reads vectors and gives vectors. The table E, one r
 
     h = f(gain * E[x_1], ..., gain * E[x_T]),        P(x_{t+1} = v | x_1 .. x_t) = softmax_v(tau h_t . E_v / d)
 
-A standard model learns E. A lexinvariant one draws the rows anew from N(0, I_d) for every sequence, in training and in testing, and learns f, gain and tau alone: it
-cannot know a symbol but by its company. A semi-lexinvariant model draws each row with probability p (``random_share``) and learns the others; p = 0 is the
-standard model and p = 1 the lexinvariant one, so that all of them are this one program.
+A standard model learns E. A lexinvariant one draws the rows anew from N(0, I_d) for every sequence, in training and in testing, and learns f, gain and tau
+alone: it cannot know a symbol but by its company. A semi-lexinvariant model draws each row with probability p (``random_share``) and learns the others;
+p = 0 is the standard model and p = 1 the lexinvariant one, so that all of them are this one program.
 
 Shapes: B sequences (or none, for a single one), T symbols, V kinds of symbol, d the width.
 """
@@ -21,13 +21,16 @@ from shared.lms import jax_model
 from shared.lms.config import ModelConfig
 from shared.lms.objectives import cross_entropy
 
+TAU = 2.0
+"""tau at the start: a symbol's score for itself. Sharp predictions need a tau of about 8, even starts one of 0."""
+
 
 def init_params(key: PRNGKeyArray, config: ModelConfig, V: int, random_share: float) -> dict:
     """The Transformer (``config.vocab`` is 0: it has no table), two scalars, and a learned table unless every row is random.
 
     All models of one key start from the same Transformer. Rows of unit variance are what the random ones have too.
     """
-    params = {"transformer": jax_model.init(key, config), "log_gain": jnp.zeros(()), "log_tau": jnp.zeros(())}
+    params = {"transformer": jax_model.init(key, config), "log_gain": jnp.zeros(()), "log_tau": jnp.log(TAU)}
     if random_share < 1:
         params["table"] = jax.random.normal(jax.random.fold_in(key, 1), (V, config.width))
     return params

@@ -19,7 +19,7 @@ LETTERS = np.array([i for i, sign in enumerate(ALPHABET) if sign.isalpha()])
 
 
 def encode(text: str) -> Int[np.ndarray, " n"]:
-    """Lower case; every sentence's end is a full stop; whatever else is neither letter, comma nor apostrophe is a space, and spaces do not follow each other."""
+    """Lower case; every sentence's end is a full stop; a run of whatever else is neither letter, comma nor apostrophe is one space."""
     text = re.sub(r"[?!;:]", ".", text.lower())
     text = re.sub(r"[^a-z.,']+", " ", text)
     return np.array([ALPHABET.index(sign) for sign in text], dtype=np.int8)

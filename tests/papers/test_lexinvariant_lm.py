@@ -19,6 +19,8 @@ from shared.lms.config import decoder, flatten
 
 V, D = 7, 16
 CONFIG = decoder(D, layers=2, heads=2, context=12, vocab=0)
+hidden, logits, losses_of = (jax.jit(function, static_argnums=1) for function in (model.hidden, model.logits, model.losses))
+draw_tables = jax.jit(model.draw_tables, static_argnums=(2, 3, 4, 5))
 
 
 def rng(seed: int) -> np.random.Generator:
@@ -32,7 +34,7 @@ def params_of(random_share: float, scale: float = 8.0) -> dict:
 
 
 def tables(params: dict, random_share: float, B: int, seed: int = 1):
-    return model.draw_tables(jax.random.key(seed), params, B, V, D, random_share)
+    return draw_tables(jax.random.key(seed), params, B, V, D, random_share)
 
 
 # ---- the model ----
@@ -43,10 +45,10 @@ def test_relettering_text_and_table_together_reletters_the_prediction():
     E = tables(params, 1.0, 3)
     ciphers = np.stack([random_cipher(rng(i), V) for i in range(3)])
     E_cipher = jnp.take_along_axis(E, inverse(ciphers)[..., None], axis=1)  # E'[cipher(v)] = E[v]
-    plain = model.logits(params, CONFIG, ids, E)
-    cipher = model.logits(params, CONFIG, encipher(ciphers, ids), E_cipher)
+    plain = logits(params, CONFIG, ids, E)
+    cipher = logits(params, CONFIG, encipher(ciphers, ids), E_cipher)
     np.testing.assert_allclose(np.take_along_axis(np.asarray(cipher), ciphers[:, None], axis=2), plain, atol=1e-5)
-    assert np.abs(model.logits(params, CONFIG, encipher(ciphers, ids), E) - plain).max() > 0.1
+    assert np.abs(logits(params, CONFIG, encipher(ciphers, ids), E) - plain).max() > 0.1
 
 
 def test_over_draws_the_loss_of_a_text_and_of_its_cipher_agree_though_single_draws_differ():
@@ -55,7 +57,7 @@ def test_over_draws_the_loss_of_a_text_and_of_its_cipher_agree_though_single_dra
     losses = []
     for ids, seed in ((window, 1), (encipher(random_cipher(rng(3), V), window), 2)):
         windows = np.tile(ids, (n, 1))
-        losses.append(np.asarray(jax.jit(model.losses, static_argnums=1)(params, CONFIG, windows, tables(params, 1.0, n, seed)).mean(axis=1)))
+        losses.append(np.asarray(losses_of(params, CONFIG, windows, tables(params, 1.0, n, seed)).mean(axis=1)))
     assert losses[0].std() > 0.05
     error = math.hypot(losses[0].std(), losses[1].std()) / math.sqrt(n)
     assert abs(losses[0].mean() - losses[1].mean()) < 4 * error < 0.05
@@ -67,23 +69,23 @@ def test_with_a_fixed_table_it_is_the_shared_standard_model():
     standard = decoder(D, layers=2, heads=2, context=12, vocab=V)
     theirs = jax_model.last_hidden_state(params["transformer"] | {"tokens": {"weight": params["table"]}}, standard, ids)
     E = tables(params, 0.0, 3)
-    np.testing.assert_allclose(model.hidden(params, CONFIG, ids, E), theirs, atol=1e-5)
+    np.testing.assert_allclose(hidden(params, CONFIG, ids, E), theirs, atol=1e-5)
     scores = math.exp(1.5) / D * theirs @ params["table"].T
-    np.testing.assert_allclose(model.logits(params, CONFIG, ids, E), scores, atol=1e-4)
+    np.testing.assert_allclose(logits(params, CONFIG, ids, E), scores, atol=1e-4)
     windows = rng(1).integers(V, size=(3, 13))
-    p = jax.nn.log_softmax(model.logits(params, CONFIG, windows[:, :-1], E))
+    p = jax.nn.log_softmax(logits(params, CONFIG, windows[:, :-1], E))
     expected = [[-p[b, t, windows[b, t + 1]] for t in range(12)] for b in range(3)]
-    np.testing.assert_allclose(model.losses(params, CONFIG, windows, E), expected, rtol=1e-5)
+    np.testing.assert_allclose(losses_of(params, CONFIG, windows, E), expected, rtol=1e-5)
 
 
 def test_gain_scales_the_inputs_and_prediction_looks_back_only():
-    params, ids = params_of(1.0), rng(0).integers(V, size=(2, 12))
-    E = tables(params, 1.0, 2)
-    doubled = model.hidden(params | {"log_gain": jnp.log(2.0)}, CONFIG, ids, E)
-    np.testing.assert_allclose(doubled, model.hidden(params, CONFIG, ids, 2 * E), atol=1e-5)
+    params, ids = params_of(1.0), rng(0).integers(V, size=(3, 12))
+    E = tables(params, 1.0, 3)
+    doubled = hidden(params | {"log_gain": jnp.log(2.0)}, CONFIG, ids, E)
+    np.testing.assert_allclose(doubled, hidden(params, CONFIG, ids, 2 * E), atol=1e-5)
     later = ids.copy()
     later[:, 8:] = (later[:, 8:] + 1) % V
-    before, after = (model.logits(params, CONFIG, x, E) for x in (ids, later))
+    before, after = (logits(params, CONFIG, x, E) for x in (ids, later))
     np.testing.assert_allclose(before[:, :8], after[:, :8], atol=1e-5)
 
 
@@ -223,7 +225,7 @@ def test_the_probe_learns_what_can_be_read_and_stays_at_chance_on_shuffled_label
     e = rng(1).normal(size=(3000, 8)).astype(np.float32)
     label = np.abs(h[:, :4] + e[:, :4]).argmax(axis=1)
     half = slice(1500), slice(1500, None)
-    fit = dict(hidden=64, classes=4, steps=600, batch=128, lr=1e-2)
+    fit = {"hidden": 64, "classes": 4, "steps": 600, "batch": 128, "lr": 1e-2}
     shown, asked = (decipher.Queries(h[part], e[part], label[part]) for part in half)
     assert decipher.probe_accuracy(decipher.train_probe(jax.random.key(0), shown, **fit), asked) > 0.75
     shuffled = shown._replace(label=rng(2).permutation(shown.label))
