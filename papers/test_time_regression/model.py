@@ -196,9 +196,8 @@ def local_linear_from_moments(
 
 
 def _ridged(cov: Float[Tensor, "... f f"], ridge: float) -> Float[Tensor, "... f f"]:
-    """Cov + ridge tr(Cov) / f I; where the weights sit on one pair Cov is 0 and any lam will do, for the slope is then multiplied by nothing."""
-    scale = cov.diagonal(dim1=-2, dim2=-1).mean(-1)
-    lam = ridge * scale + (scale == 0)
+    """Cov + lam I, lam = ridge tr(Cov) / f. A window that holds but one pair (Cov = 0, or all but) gets a floor far below any variance: no slope, y = vbar."""
+    lam = ridge * cov.diagonal(dim1=-2, dim2=-1).mean(-1) + torch.finfo(cov.dtype).tiny ** 0.5
     return cov + lam[..., None, None] * torch.eye(cov.shape[-1], dtype=cov.dtype, device=cov.device)
 
 

@@ -163,6 +163,8 @@ def test_the_two_forms_of_local_linear_attention_agree_and_survive_a_window_of_o
     close(model.local_linear_from_moments(weights, q, k, v, ridge), model.local_polynomial(weights, q, k, v, 1, ridge=ridge))
     alone = torch.eye(T, dtype=k.dtype).expand(B, 1, T, T)
     close(model.local_polynomial(alone, k, k, v, 1, ridge=0.1), v)
+    for tau in (1e-2, 1e-3, 1e-4):  # weights of other pairs down to the smallest numbers
+        assert model.local_polynomial(model.local_weights(model.dot_scores(q, k), tau), q, k, v, 1, tau, 0.1).isfinite().all()
 
 
 def test_the_ridge_is_relative_to_the_variance_in_the_window(pairs):
