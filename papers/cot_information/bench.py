@@ -9,6 +9,7 @@ import numpy as np
 from papers.cot_information import model
 
 STATES, LENGTH = 3, 10
+TARGET = 4001  # a linear threshold with a hypothesis that errs on one input only
 
 
 def plain_automata() -> np.ndarray:
@@ -34,15 +35,15 @@ def plain_examples_needed(relation: model.Relation, stream: np.ndarray) -> int:
 
 def cases() -> dict[str, tuple[Callable[[], object], Callable[[], object]]]:
     """Name -> (ours, plain)."""
-    H = model.automaton_class(STATES, LENGTH, ((STATES - 1,),))
-    inputs = 2**LENGTH
-    relation = model.relate(model.reveal(H, ()), model.automaton_index(((1, 2), (2, 0), (0, 1))))
-    stream = np.random.default_rng(0).integers(inputs, size=40 * inputs)
+    H = model.linear_class(8, 16)
+    relation = model.relate(model.reveal(H, ()), TARGET)
+    bad = relation.risk > 0
+    stream = np.random.default_rng(0).integers(256, size=40 * 256)
     visits = np.unique(stream, return_index=True)[1] + 1
     return {
         "all automata of 3 states on 1024 strings": (lambda: model.automaton_class(STATES, LENGTH, ((STATES - 1,),)).traces, plain_automata),
-        "examples needed, answers only": (
-            lambda: model.examples_needed(relation.risk, model.elimination_times(relation.differs, visits))[0],
+        "examples needed by E2E-Cons, linear thresholds": (
+            lambda: model.elimination_times(relation.differs[bad], visits).max(),
             lambda: plain_examples_needed(relation, stream),
         ),
     }
