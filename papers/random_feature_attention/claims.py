@@ -106,29 +106,36 @@ def loss_from_bias(trials: pd.DataFrame) -> pd.Series:
     return cost_of_bias(trials, "avg_2")
 
 
+def error_with_heads(trials: pd.DataFrame, target: str, heads: int, features: str) -> pd.Series:
+    """Error at the setting's n and N; its own number of heads was run among the learning curves."""
+    n, N, M = setting(trials)
+    where = {"experiment": "samples", "N": N} if heads == M else {"experiment": "heads", "M": heads}
+    return error_at(trials, target, n, features=features, **where)
+
+
+def numbers_of_heads(trials: pd.DataFrame) -> list[int]:
+    return sorted({setting(trials).M, *(int(M) for M in trials.loc[trials["experiment"] == "heads", "M"].unique())})
+
+
+def error_in_the_limit(trials: pd.DataFrame) -> pd.Series:
+    return error_at(trials, "avg_2", setting(trials).n, experiment="limit", features="rfa")
+
+
 @claim("finitely-many-heads-suffice")
 def ratio_to_the_limit(trials: pd.DataFrame) -> pd.Series:
-    n, N, _ = setting(trials)
-    finite = error_at(trials, "avg_2", n, experiment="samples", features="rfa", N=N)
-    return finite / error_at(trials, "avg_2", n, experiment="limit", features="rfa")
+    return error_with_heads(trials, "avg_2", setting(trials).M, "rfa") / error_in_the_limit(trials)
 
 
 @claim("a-thousand-heads-suffice")
 def ratio_to_the_limit_with_a_thousand_heads(trials: pd.DataFrame) -> pd.Series:
-    n, *_ = setting(trials)
-    finite = error_at(trials, "avg_2", n, experiment="heads", features="rfa", M=1000)
-    return finite / error_at(trials, "avg_2", n, experiment="limit", features="rfa")
+    return error_with_heads(trials, "avg_2", 1000, "rfa") / error_in_the_limit(trials)
 
 
 @claim("excess-of-finitely-many-heads-falls-as-one-over-m")
 def slope_of_the_excess(trials: pd.DataFrame) -> pd.Series:
     """Of ln(err(M) - err(limit)) on ln M, over M from 100 to 1000."""
-    n, N, M = setting(trials)
-    limit = error_at(trials, "avg_2", n, experiment="limit", features="rfa")
-    excess = {M: error_at(trials, "avg_2", n, experiment="samples", features="rfa", N=N) - limit}
-    for heads in trials.loc[trials["experiment"] == "heads", "M"].unique():
-        excess[int(heads)] = error_at(trials, "avg_2", n, experiment="heads", features="rfa", M=heads) - limit
-    table = pd.DataFrame({heads: excess[heads] for heads in sorted(excess) if 100 <= heads <= 1000})
+    limit = error_in_the_limit(trials)
+    table = pd.DataFrame({M: error_with_heads(trials, "avg_2", M, "rfa") - limit for M in numbers_of_heads(trials) if 100 <= M <= 1000})
     if table.shape[1] < 2 or not (table > 0).all(axis=None):
         raise NotRun("needs two numbers of heads from 100 to 1000, with errors above the limit's")
     return pd.Series(log_log_slope(table.columns.to_numpy(), table.to_numpy()), index=table.index)

@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
-from papers.random_feature_attention.claims import LEVEL, curves, error_at, samples_needed, setting
+from papers.random_feature_attention.claims import LEVEL, curves, error_at, error_with_heads, numbers_of_heads, samples_needed, setting
 from shared.engine import Record, draw_figures
 from shared.figures import ROLES, TWO_COLUMNS, band, colour, interval, style
 
@@ -80,13 +80,12 @@ def learning_curves(record: Record) -> Figure:
 
 def heads(record: Record) -> Figure:
     """Error against the number of heads, down to the kernel of infinitely many."""
-    n, N, M = setting(record.trials)
-    numbers = sorted({int(M), *(int(m) for m in record.select(experiment="heads")["M"].unique())})
+    n = setting(record.trials).n
+    numbers = numbers_of_heads(record.trials)
     fig, axes = plt.subplots(1, 4, figsize=(TWO_COLUMNS[0], 2.3), sharex=True, sharey=True)
     for ax, target in zip(axes, ("avg_1", "avg_2", "avg_3", "cos_3"), strict=True):
         for features in ("rfa", "rfmlp"):
-            experiment = {m: {"experiment": "samples", "N": N} if m == M else {"experiment": "heads", "M": m} for m in numbers}
-            errors = pd.DataFrame({m: error_at(record.trials, target, n, features=features, **where) for m, where in experiment.items()})
+            errors = pd.DataFrame({M: error_with_heads(record.trials, target, M, features) for M in numbers})
             band(ax, numbers, np.log10(errors), NAMES[features], ROLE[features], marker=True, show_n=False)
             limit = np.log10(error_at(record.trials, target, n, experiment="limit", features=features)).mean()
             ax.axhline(limit, color=colour(ROLE[features]), linestyle=ROLES["baseline3"][2], linewidth=1, label=f"{NAMES[features]}, $M\\to\\infty$")
