@@ -2,10 +2,11 @@
 
 A decoder-only Transformer f reads vectors and gives vectors. The table E, one row per symbol, makes symbols into vectors and vectors into scores:
 
-    h = f(gain * E[x_1], ..., gain * E[x_T]),        P(x_{t+1} = v | x_1 .. x_t) = softmax_v(tau h_t . E_v / d)
+    h = f(s, gain * E[x_1], ..., gain * E[x_T]),        P(x_{t+1} = v | x_1 .. x_t) = softmax_v(tau h_t . E_v / d)
 
-A standard model learns E. A lexinvariant one draws the rows anew from N(0, I_d) for every sequence, in training and in testing, and learns f, gain and tau
-alone: it cannot know a symbol but by its company. A semi-lexinvariant model draws each row with probability p (``random_share``) and learns the others;
+s is a learned vector before every text, no symbol and the same for all: without it attention cannot tell one symbol read from a hundred like it.
+A standard model learns E. A lexinvariant one draws the rows anew from N(0, I_d) for every sequence, in training and in testing, and learns f, s, gain
+and tau alone: it cannot know a symbol but by its company. A semi-lexinvariant model draws each row with probability p (``random_share``) and learns the others;
 p = 0 is the standard model and p = 1 the lexinvariant one, so that all of them are this one program.
 
 Shapes: B sequences (or none, for a single one), T symbols, V kinds of symbol, d the width.
@@ -26,11 +27,16 @@ TAU = 2.0
 
 
 def init_params(key: PRNGKeyArray, config: ModelConfig, V: int, random_share: float) -> dict:
-    """The Transformer (``config.vocab`` is 0: it has no table), two scalars, and a learned table unless every row is random.
+    """The Transformer (``config.vocab`` is 0: it has no table), s, two scalars, and a learned table unless every row is random.
 
     All models of one key start from the same Transformer. Rows of unit variance are what the random ones have too.
     """
-    params = {"transformer": jax_model.init(key, config), "log_gain": jnp.zeros(()), "log_tau": jnp.log(TAU)}
+    params = {
+        "transformer": jax_model.init(key, config),
+        "start": jax.random.normal(jax.random.fold_in(key, 2), (config.width,)),
+        "log_gain": jnp.zeros(()),
+        "log_tau": jnp.log(TAU),
+    }
     if random_share < 1:
         params["table"] = jax.random.normal(jax.random.fold_in(key, 1), (V, config.width))
     return params
@@ -59,7 +65,8 @@ def orthogonalise(E: Float[Array, "*B V d"]) -> Float[Array, "*B V d"]:
 def hidden(params: dict, config: ModelConfig, ids: Int[Array, "B T"], E: Float[Array, "B V d"]) -> Float[Array, "B T d"]:
     """h: the normalised output of the Transformer for symbols embedded by each sequence's own table."""
     x = jnp.exp(params["log_gain"]) * jnp.take_along_axis(E, ids[..., None], axis=-2)
-    return jax_model.last_hidden_state(params["transformer"], config, x)
+    start = jnp.broadcast_to(params["start"], (*x.shape[:-2], 1, config.width))
+    return jax_model.last_hidden_state(params["transformer"], config, jnp.concatenate([start, x], axis=-2))[..., 1:, :]
 
 
 def logits(params: dict, config: ModelConfig, ids: Int[Array, "B T"], E: Float[Array, "B V d"]) -> Float[Array, "B T V"]:

@@ -53,7 +53,7 @@ class Config:
     """Attention heads, few, so that a head can tell thirty random vectors apart. Paper: 8."""
     context: int = 128
     """T, symbols that a model reads. Paper: 512."""
-    steps: int = 1100
+    steps: int = 1200
     """Training steps. Paper: not found, from memory about 250 000."""
     batch: int = 16
     """Sequences in a step."""

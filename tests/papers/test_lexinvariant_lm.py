@@ -66,8 +66,10 @@ def test_over_draws_the_loss_of_a_text_and_of_its_cipher_agree_though_single_dra
 def test_with_a_fixed_table_it_is_the_shared_standard_model():
     params = params_of(0.0)
     ids = rng(0).integers(V, size=(3, 12))
-    standard = decoder(D, layers=2, heads=2, context=12, vocab=V)
-    theirs = jax_model.last_hidden_state(params["transformer"] | {"tokens": {"weight": params["table"]}}, standard, ids)
+    standard = decoder(D, layers=2, heads=2, context=12, vocab=V + 1)
+    table = jnp.concatenate([params["table"], params["start"][None]])  # the start as one more symbol, V
+    begun = np.pad(ids, ((0, 0), (1, 0)), constant_values=V)
+    theirs = jax_model.last_hidden_state(params["transformer"] | {"tokens": {"weight": table}}, standard, begun)[:, 1:]
     E = tables(params, 0.0, 3)
     np.testing.assert_allclose(hidden(params, CONFIG, ids, E), theirs, atol=1e-5)
     scores = math.exp(1.5) / D * theirs @ params["table"].T
