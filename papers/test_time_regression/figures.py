@@ -73,12 +73,12 @@ def design_space(record: Record) -> Figure:
     width, half = record.config["width"], record.config["switch_time"] // 2
     pairs, longest = record.config["smooth_pairs"], min(128, max(record.config["lengths"]))
     columns = {
-        f"linear map,\nrho = 0, t = {longest}": ({"generator": "linear", "rho": 0.0}, longest),
-        f"linear map,\nrho = 0.9, t = {longest}": ({"generator": "linear", "rho": 0.9}, longest),
+        f"linear map,\nrho = 0,\nt = {longest}": ({"generator": "linear", "rho": 0.0}, longest),
+        f"linear map,\nrho = 0.9,\nt = {longest}": ({"generator": "linear", "rho": 0.9}, longest),
         f"stored pairs,\nt = Dk = {width}": ({"generator": "exact"}, width),
         f"{half // 2} pairs after\na switch": ({"generator": "switch"}, half + half // 2),
-        f"smooth map on\nthe sphere, t = {pairs}": ({"generator": "sphere"}, pairs),
-        "the same, norms\nof keys vary": ({"generator": "norms"}, pairs),
+        f"smooth map\non the sphere,\nt = {pairs}": ({"generator": "sphere"}, pairs),
+        "the same,\nkeys of\nvarying norm": ({"generator": "norms"}, pairs),
     }
     table = np.full((len(TABLE), len(columns)), np.nan)
     for i, (layer, _) in enumerate(TABLE):
@@ -89,8 +89,8 @@ def design_space(record: Record) -> Figure:
     fig, ax = plt.subplots(figsize=(7.0, 4.2))
     shades = ax.imshow(np.log10(table), cmap="viridis_r", vmin=-4, vmax=0.5, aspect="auto")
     for (i, j), value in np.ndenumerate(table):
-        shown = "" if np.isnan(value) else "< 1e-9" if value < 1e-9 else f"{value:.2g}"
-        ax.text(j, i, shown, ha="center", va="center", fontsize=7, color="white" if value < 0.05 else "black")
+        shown = "not run" if np.isnan(value) else "< 1e-9" if value < 1e-9 else f"{value:.2g}"
+        ax.text(j, i, shown, ha="center", va="center", fontsize=7, color="white" if value > 0.05 else "black")
     ax.set_xticks(range(len(columns)), columns, fontsize=6.5)
     ax.set_yticks(range(len(TABLE)), [name for _, name in TABLE])
     ax.spines[:].set_visible(False)
@@ -132,6 +132,7 @@ def smooth_maps(record: Record) -> Figure:
                     whiskers(ax, x + shift, values, label_with_n(name, len(values)) if first else None, role)
                     first = False
         ax.set_xticks(range(len(here)), [f"Dk = {Dk}\n{part if domain == 'cube' else ''}" for Dk, part in here])
+        ax.set_xlim(-0.6, len(here) - 0.4)
         ax.set_title("keys on the cube, Gaussian window" if domain == "cube" else "keys on the sphere, dot product")
     axes[0].set_ylabel("mean squared error (log 10)")
     fig.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=3)
@@ -164,7 +165,7 @@ def qk_norm(record: Record) -> Figure:
             band(ax, spreads, np.log10(errors), label, role, marker=True)
         ax.set(title=f"Dk = {Dk}", xlabel="spread of log norms, sigma_n")
     axes[0].set_ylabel("mean squared error (log 10)")
-    axes[0].legend(loc="lower right")
+    axes[1].legend(loc="center right")
     return fig
 
 
@@ -185,7 +186,7 @@ def multi_query_recall(record: Record) -> Figure:
         whiskers(axes[1], x - 0.1, text[f"accuracy_{layer}_conv"], None, "method")
         whiskers(axes[1], x + 0.1, text[f"accuracy_{layer}_plain"], None, "baseline")
     axes[1].axhline(text["accuracy_counting"].astype(float).mean(), color="#000000", linewidth=0.8, linestyle="--")
-    axes[1].annotate("counting successors", (len(RECALLERS) - 0.6, text["accuracy_counting"].astype(float).mean() + 0.02), ha="right", fontsize=7)
+    axes[1].annotate("counting successors", (len(RECALLERS) - 1, text["accuracy_counting"].astype(float).mean() + 0.02), ha="right", fontsize=7)
     axes[1].set_xticks(range(len(RECALLERS)), [name for name, _ in RECALLERS.values()], fontsize=6.5)
     axes[1].set_title("repeated bigrams of Shakespeare:\nblue with convolution, orange without")
     fig.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=6, title=label_with_n("means", len(record.seeds)), title_fontsize=7)
@@ -230,9 +231,9 @@ def cost(record: Record) -> Figure:
         ax.set_xticks(lengths, [f"{t:.0f}" for t in lengths])
         ax.set_xlabel("length t (log 2)")
     axes[0].set_ylabel("seconds (log 10)")
-    axes[0].legend()
-    axes[1].set_yscale("log")
-    axes[1].set_ylabel("time over softmax (log 10)")
+    axes[0].set_ylim(top=axes[0].get_ylim()[1] + 1.2)
+    axes[0].legend(loc="upper left")
+    axes[1].set(yscale="log", ylabel="time over softmax (log 10)", ylim=(1, 150))
     criterion(axes[1], 3, None)
     return fig
 
