@@ -39,7 +39,7 @@ def loss_by_position(record: Record) -> Figure:
     for text, role in zip(texts, ("method", "variant"), strict=False):
         ratio = np.exp(smoothed(lm(record, "loss", 1.0, text) - lm(record, "loss", 0.0, text)))
         band(axes[-1], np.arange(1, ratio.shape[1] + 1), ratio, text, role)
-    axes[-1].set(xscale="log", xlabel="symbols read (log scale)", ylabel="perplexity ratio", ylim=(0.9, None), title="lexinvariant / standard")
+    axes[-1].set(xscale="log", xlabel="symbols read (log scale)", ylabel="perplexity ratio", ylim=(0.9, 1.3 * ratio.max()), title="lexinvariant / standard")
     criterion(axes[-1], None, 2, label="claimed at the end: below 2")
     axes[-1].legend(loc="upper right")
     fig.legend(*handles, loc="outside lower center", ncols=5, title=f"95% CI, n = {len(record.seeds)}")
