@@ -112,7 +112,7 @@ def test_a_stopped_run_goes_on_to_the_same_bits(tmp_path, monkeypatch):
     calls = []
 
     def stop_in_the_second_epoch(*arguments):
-        calls.append(1)
+        calls.append(arguments[3])
         if len(calls) > 8:
             raise Stopped
         return examples(*arguments)
@@ -120,6 +120,7 @@ def test_a_stopped_run_goes_on_to_the_same_bits(tmp_path, monkeypatch):
     with monkeypatch.context() as patch, pytest.raises(Stopped):
         patch.setattr(train, "examples", stop_in_the_second_epoch)
         train.train(TINY, tiny_data(), 0, tmp_path / "cut.state")
+    assert not torch.equal(calls[0], calls[6])  # each epoch has an order of its own
     resumed, resumed_log = train.train(TINY, tiny_data(), 0, tmp_path / "cut.state")
     assert resumed_log["loss"] == log["loss"]
     assert all(torch.equal(a, b) for a, b in zip(whole.state_dict().values(), resumed.state_dict().values(), strict=True))
