@@ -190,8 +190,10 @@ def test_layers_answer_causally_at_any_positions(pairs, name):
     if name != "longhorn":  # whose step size is in units of the mean squared norm of all keys
         close(layer.answer(q, changed_k, changed_v, at, *layer.knobs[0])[:, :, :2], y[:, :, :2])
     close(layer.answer(q, k, v, [9], *layer.knobs[0]), y[:, :, 1:2])
-    changed_v[:, :, 9] += 1  # the own pair is memorised before it is asked for
-    assert (layer.answer(q, k, changed_v, [9], *layer.knobs[0]) - y[:, :, 1:2]).abs().max() > 1e-3 or "softmax" in name or "local" in name
+    own = v.clone()
+    own[:, :, 9] += 1  # the own pair is memorised before it is asked for; the last knob is the widest window
+    answers = [layer.answer(q, k, values, [9], *layer.knobs[-1]) for values in (v, own)]
+    assert (answers[1] - answers[0]).abs().max() > 1e-2
 
 
 def test_a_scaled_layer_takes_the_best_scale_and_a_knob_is_chosen_on_the_tuning_tasks():
