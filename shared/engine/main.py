@@ -25,6 +25,9 @@ def exit_codes() -> Iterator[None]:
         sys.exit(_say(f"error: {error}", 2))
     except TrialsFailed as error:
         sys.exit(_say(f"error: {error}", 1))
+    except BrokenPipeError:  # whoever read the output has seen enough (| head)
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # else the interpreter's last flush complains
+        sys.exit(1)
     except KeyboardInterrupt:
         sys.exit(_say("interrupted; finished trials are kept, and the same command goes on from there", 130))
 
