@@ -14,6 +14,9 @@ import torch.nn.functional as F
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
+from shared.vision.augment import flip, greyscale, shift
+from shared.vision.networks import resnet18
+
 MASKED = 0.5
 """Share of pixels set to zero before the auto-encoder sees an image."""
 
@@ -36,33 +39,11 @@ def mlp(pixels: int) -> nn.Sequential:
     return nn.Sequential(nn.Flatten(), nn.Linear(pixels, 512), nn.ReLU(), nn.Linear(512, 256), nn.ReLU())
 
 
-class ResidualBlock(nn.Module):
-    """relu(x + conv-bn(relu(conv-bn(x)))), the skip being a 1x1 convolution where the shape changes."""
-
-    def __init__(self, inputs: int, outputs: int, stride: int):
-        super().__init__()
-        self.body = nn.Sequential(
-            nn.Conv2d(inputs, outputs, 3, stride, padding=1, bias=False),
-            nn.BatchNorm2d(outputs),
-            nn.ReLU(),
-            nn.Conv2d(outputs, outputs, 3, padding=1, bias=False),
-            nn.BatchNorm2d(outputs),
-        )
-        same = stride == 1 and inputs == outputs
-        self.skip = nn.Identity() if same else nn.Sequential(nn.Conv2d(inputs, outputs, 1, stride, bias=False), nn.BatchNorm2d(outputs))
-
-    def forward(self, x: Float[Tensor, "b i h w"]) -> Float[Tensor, "b o h2 w2"]:
-        return F.relu(self.skip(x) + self.body(x))
-
-
-def resnet18(channels: int = 3) -> nn.Sequential:
-    """ResNet-18 for 32x32 images: a 3x3 stem without pooling, four stages of two blocks, 512 features averaged over the image."""
-    stages, inputs = [], 64
-    for outputs in (64, 128, 256, 512):
-        stages += [ResidualBlock(inputs, outputs, 1 if outputs == 64 else 2), ResidualBlock(outputs, outputs, 1)]
-        inputs = outputs
-    stem = [nn.Conv2d(channels, 64, 3, padding=1, bias=False), nn.BatchNorm2d(64), nn.ReLU()]
-    return nn.Sequential(*stem, *stages, nn.AdaptiveAvgPool2d(1), nn.Flatten())
+def resnet(channels: int = 3) -> nn.Module:
+    """ResNet-18 for 32x32 images without its head: 512 features averaged over the image."""
+    network = resnet18(classes=1, channels=channels)
+    network.head = nn.Identity()
+    return network
 
 
 # --- Training -----------------------------------------------------------------------------------------------------------------------------------------
@@ -96,7 +77,7 @@ def supervised(encoder: nn.Module, width: int, images: Float[Tensor, "size c h w
     head = nn.Linear(width, int(labels.max()) + 1).to(device)
 
     def loss(batch):
-        x = augment(images[batch], colour=False) if augmented else images[batch]
+        x = augment(images[batch], jitter=False) if augmented else images[batch]
         return F.cross_entropy(head(encoder(x)).float(), labels[batch])
 
     train(loss, nn.ModuleList([encoder, head]), len(images), schedule, device)
@@ -135,20 +116,13 @@ def nt_xent(z: Float[Tensor, "2b d"], temperature: float) -> Float[Tensor, ""]:
     return F.cross_entropy(similarity, torch.arange(len(z), device=z.device).roll(len(z) // 2))
 
 
-def augment(x: Float[Tensor, "b c h w"], pad: int = 4, colour: bool = True) -> Float[Tensor, "b c h w"]:
-    """A random shift by up to ``pad`` pixels and a random flip; with ``colour`` also a random gain (0.6 to 1.4) of every channel and, for one in five, grey."""
-    b, c, h, w = x.shape
-    rows = torch.randint(0, 2 * pad + 1, (b, 1), device=x.device) + torch.arange(h, device=x.device)  # (b, h)
-    columns = torch.randint(0, 2 * pad + 1, (b, 1), device=x.device) + torch.arange(w, device=x.device)  # (b, w)
-    flipped = torch.rand(b, 1, device=x.device) < 0.5
-    columns = torch.where(flipped, columns.flip(1), columns)
-    padded = F.pad(x, (pad,) * 4).permute(0, 2, 3, 1)
-    image = torch.arange(b, device=x.device)[:, None, None]
-    x = padded[image, rows[:, :, None], columns[:, None, :]].permute(0, 3, 1, 2)
-    if colour:
-        x = (x * (0.6 + 0.8 * torch.rand(b, c, 1, 1, device=x.device))).clamp(0, 1)
-        grey = torch.rand(b, 1, 1, 1, device=x.device) < 0.2
-        x = torch.where(grey, x.mean(dim=1, keepdim=True), x)
+def augment(x: Float[Tensor, "b c h w"], pad: int = 4, jitter: bool = True) -> Float[Tensor, "b c h w"]:
+    """A random shift by up to ``pad`` pixels and a random flip; with ``jitter`` also a random gain (0.6 to 1.4) of every channel and, for one in five, grey."""
+    generator = torch.default_generator if x.device.type == "cpu" else torch.cuda.default_generators[x.device.index or 0]
+    x = flip(shift(x, pad, generator), generator)
+    if jitter:
+        x = (x * (0.6 + 0.8 * torch.rand(*x.shape[:2], 1, 1, device=x.device))).clamp(0, 1)
+        x = greyscale(x, generator) if x.shape[1] == 3 else x
     return x
 
 

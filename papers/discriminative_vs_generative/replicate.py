@@ -164,7 +164,7 @@ def features_made_here(config: Config, name: str, seed: int, device: str) -> tup
         return images.permute(0, 3, 1, 2).float().contiguous() / 255
 
     seed_torch(seed, f"encoder {name}")
-    encoder = encoders.mlp(data.x_train[0].size).to(device) if small else encoders.resnet18().to(device, memory_format=torch.channels_last)
+    encoder = encoders.mlp(data.x_train[0].size).to(device) if small else encoders.resnet().to(device, memory_format=torch.channels_last)
     width, optimiser = (256, "adam") if small else (512, "sgd")
     images, labels = as_tensor(data.x_train), torch.from_numpy(data.y_train).to(device)
     if name == "supervised":
