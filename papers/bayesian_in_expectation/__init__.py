@@ -1,0 +1,1 @@
+"""LLMs are Bayesian, in expectation, not in realization (Chlon et al., 2025)."""
