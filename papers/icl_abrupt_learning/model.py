@@ -291,16 +291,16 @@ def target_label_attention(p2: Float[Array, "batch 1 T"], sequences: Sequences) 
 
 def measure(params: Params, data: Data) -> dict[str, Float[Array, ""]]:
     """Accuracies, loss and progress measures."""
-    tests = data.tests
-    logits, _, _ = network(params, tests.overall.x)
-    ic_logits, p1, p2 = network(params, tests.ic.x)
+    overall, ic, ic2, iw = data.tests
+    logits, p1, p2 = network(params, jnp.concatenate([overall.x, ic.x, ic2.x, iw.x]))
+    logits, ic_logits, ic2_logits, iw_logits = jnp.split(logits, 4)
     return {
-        "loss": cross_entropy(logits, tests.overall.y),
-        "overall": accuracy(logits, tests.overall.y),
-        "ic": accuracy(ic_logits, tests.ic.y),
-        "ic2": accuracy(network(params, tests.ic2.x)[0], tests.ic2.y),
-        "iw": accuracy(network(params, tests.iw.x)[0], tests.iw.y),
-        "cla": context_label_accuracy(ic_logits, tests.ic.context),
-        "ila": item_label_attention(p1),
-        "tila": target_label_attention(p2, tests.ic),
+        "loss": cross_entropy(logits, overall.y),
+        "overall": accuracy(logits, overall.y),
+        "ic": accuracy(ic_logits, ic.y),
+        "ic2": accuracy(ic2_logits, ic2.y),
+        "iw": accuracy(iw_logits, iw.y),
+        "cla": context_label_accuracy(ic_logits, ic.context),
+        "ila": item_label_attention(jnp.split(p1, 4)[1]),
+        "tila": target_label_attention(jnp.split(p2, 4)[1], ic),
     }

@@ -82,7 +82,7 @@ class Config:
     """E1: classes. Paper: 512."""
     abrupt_B: int = 2
     """E1: burstiness. Paper: 2."""
-    abrupt_steps: int = 6000
+    abrupt_steps: int = 5500
     """E1: training steps. Paper: 150 000."""
 
     grid_K: tuple[int, ...] = (32, 512)
@@ -103,7 +103,7 @@ class Config:
     """E3: burstiness of the sweep over exponents. Paper: 1."""
     fresh: tuple[float, ...] = (1.0,)
     """Baseline that can learn in context only, at E1's K and B: shares p_C of sequences of fresh classes."""
-    steps: int = 4000
+    steps: int = 3000
     """E2, E3 and baselines: training steps. Paper: 150 000."""
 
     head_D: int = 63
@@ -120,7 +120,7 @@ class Config:
     """E4: sequences in a batch. Paper: 128."""
     head_lr: float = 0.03
     """E4: step size. Paper: 0.01."""
-    head_steps: int = 8000
+    head_steps: int = 6000
     """E4: training steps."""
 
     nested_N: int = 8
