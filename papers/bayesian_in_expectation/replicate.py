@@ -1,8 +1,8 @@
 """LLMs Are Bayesian, in Expectation, not in Realization (Chlon et al., 2025), replicated on Transformers that we train.
 
 What is run: small causal Transformers, alike but for their positional encoding, learn to predict exchangeable tosses. Then, in float64: how much predictions
-depend on the order of a prefix, how far they are from a martingale, what averaging over orders buys, how close they are to exact Bayes, and whether counts can be
-read from their states. Baselines: a network that is exchangeable by construction (Deep Sets) and a Transformer trained on reordered copies.
+depend on the order of a prefix, how far they are from a martingale, what averaging over orders buys, how close they are to exact Bayes, whether counts can be
+read from their states. Baselines: a network that is exchangeable by construction (Deep Sets), a Transformer trained on reordered copies.
 Hardware: two CPU cores; a few minutes for the cpu profile.
 The number to reach: an order variance of 1e-16 without positions and above 1e-8 with them; a martingale gap that falls like log n / n.
 
