@@ -1,0 +1,274 @@
+"""The strategies, the distances, the complexities, the hierarchical model and its fit in closed form; a miniature of the experiment."""
+
+from __future__ import annotations
+
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pandas as pd
+import pytest
+
+from papers.icl_rational_strategies import claims, fit, model, transformer
+from papers.icl_rational_strategies.model import Learner, Strategies
+from papers.icl_rational_strategies.replicate import Config, conditions, repeat, run
+from shared.engine import NotRun
+from shared.icl.urns import draw_sequences
+from shared.lms.jax_model import init
+
+
+@pytest.fixture(autouse=True)
+def doubles():
+    with jax.enable_x64(True):
+        yield
+
+
+def some_urns(D: int, V: int, seed: int = 0) -> np.ndarray:
+    return np.random.default_rng(seed).dirichlet(np.ones(V), D)
+
+
+def some_ids(urns: np.ndarray, n: int, C: int, seed: int = 0) -> np.ndarray:
+    return np.asarray(draw_sequences(jax.random.key(seed), jnp.asarray(urns), n, C))
+
+
+# ---- strategies ----
+
+
+def test_generalising_is_the_dirichlet_posterior_mean_and_even_before_any_draw():
+    predictions = np.asarray(model.generalising(jnp.array([[2, 2, 0, 1]]), 3))[0]
+    np.testing.assert_allclose(predictions, [[1 / 3] * 3, [1 / 4, 1 / 4, 2 / 4], [1 / 5, 1 / 5, 3 / 5], [2 / 6, 1 / 6, 3 / 6]])
+
+
+def test_memorising_is_bayes_rule_by_hand():
+    predictions = np.asarray(model.memorising(jnp.array([[0, 0, 1]]), jnp.array([[0.9, 0.1], [0.2, 0.8]])))[0]
+    after_two = 0.81 / (0.81 + 0.04)
+    first = [(0.9 + 0.2) / 2, (0.81 + 0.04) / (0.9 + 0.2), after_two * 0.9 + (1 - after_two) * 0.2]
+    np.testing.assert_allclose(predictions[:, 0], first)
+    np.testing.assert_allclose(predictions.sum(-1), 1)
+
+
+def test_memorising_one_urn_is_that_urn():
+    urns = some_urns(1, 4)
+    np.testing.assert_allclose(model.memorising(jnp.asarray(some_ids(urns, 3, 6)), jnp.asarray(urns)), np.broadcast_to(urns, (3, 6, 4)))
+
+
+def test_memorising_very_many_urns_is_generalising():
+    urns = jnp.asarray(some_urns(20_000, 3))
+    ids = jnp.asarray(some_ids(urns, 20, 30))
+    assert model.kl(model.generalising(ids, 3), model.memorising(ids, urns)).mean() < 0.01
+
+
+def test_each_strategy_wins_on_its_own_ground():
+    for D in (4, 16, 64):
+        urns = some_urns(D, 6)
+        for chosen, better in ((urns, "M"), (some_urns(4000, 6, seed=1), "G")):
+            theta = chosen[np.random.default_rng(2).integers(len(chosen), size=4000)]
+            ids = jax.vmap(lambda key, one: draw_sequences(key, one[None], 1, 16)[0])(jax.random.split(jax.random.key(D), 4000), jnp.asarray(theta))
+            loss_M, loss_G = (model.kl(theta[:, None], Q).mean() for Q in (model.memorising(ids, jnp.asarray(urns)), model.generalising(ids, 6)))
+            assert (loss_M < loss_G) == (better == "M")
+
+
+def test_repeating_the_urns_changes_nothing_for_the_memorising():
+    urns = jnp.asarray(some_urns(16, 5))
+    ids = jnp.asarray(some_ids(urns, 4, 7))
+    assert repeat(urns, 4).shape == urns.shape
+    np.testing.assert_allclose(model.memorising(ids, repeat(urns, 4)), model.memorising(ids, urns[:4]))
+
+
+# ---- distances ----
+
+
+@functools.cache
+def some_strategies() -> tuple[np.ndarray, np.ndarray]:
+    """M and G, (2 diversities, 5 sequences, 8 draws, 4 symbols)."""
+    with jax.enable_x64(True):
+        urns = some_urns(6, 4)
+        ids = jnp.asarray(some_ids(urns, 5, 8))
+        M = np.stack([model.memorising(ids, jnp.asarray(urns[:D])) for D in (3, 6)])
+        return M, np.stack([model.generalising(ids, 4)] * 2)
+
+
+def test_kl_is_not_symmetric_and_the_distance_is():
+    P, Q = np.array([0.5, 0.5]), np.array([0.9, 0.1])
+    np.testing.assert_allclose(model.kl(P, Q), 0.5 * np.log(0.5 / 0.9) + 0.5 * np.log(0.5 / 0.1))
+    both = (model.kl(P, Q) + model.kl(Q, P)) / 2
+    np.testing.assert_allclose(model.distance(P[None, None], Q[None, None]), both)
+    np.testing.assert_allclose(model.distance(Q[None, None], P[None, None]), both)
+
+
+def test_the_observed_weight_is_one_at_M_and_nought_at_G_and_grows_between():
+    M, G = some_strategies()
+    ws = np.linspace(0, 1, 11)
+    observed = np.stack([model.observed_weight(w * M + (1 - w) * G, M, G) for w in ws])
+    np.testing.assert_allclose(observed[0], 0, atol=1e-12)
+    np.testing.assert_allclose(observed[-1], 1)
+    assert (np.diff(observed, axis=0) > 0).all()
+
+
+def test_the_best_weight_is_found():
+    M, G = some_strategies()
+    w = np.array([[0.13, 0.9], [0.5, 0.02]])
+    T = model.mix(jnp.asarray(w), M, G)
+    np.testing.assert_allclose(model.best_weight(T, M, G), w, atol=2e-5)
+    beyond = np.stack([M, G])  # the best weights are at the ends
+    np.testing.assert_allclose(model.best_weight(beyond, M, G), [[1, 1], [0, 0]], atol=2e-5)
+    other = np.random.default_rng(0).dirichlet(np.ones(4), size=(1, *M.shape[:-1]))
+    grid = np.linspace(0, 1, 401)
+    losses = np.stack([model.kl(other, model.mix(jnp.full((1, 2), g), M, G)).mean((-2, -1)) for g in grid])
+    np.testing.assert_allclose(model.best_weight(other, M, G), grid[losses.argmin(axis=0)], atol=3e-3)
+
+
+def test_the_threshold_waits_for_the_slowest_diversity():
+    to_best = np.array([[1.0, 2.0], [0.3, 1.5], [0.19, 1.1], [0.0, 0.39], [0.1, 0.0]])
+    assert model.interpolation_threshold(to_best) == 3
+    assert model.interpolation_threshold(to_best[:, :1]) == 2
+
+
+def test_an_untrained_transformer_is_dropped():
+    """Even predictions are far from every mixture; a checkpoint of a mixture follows."""
+    M, G = some_strategies()
+    T = jnp.stack([jnp.full_like(M, 1 / 4), 0.5 * M + 0.5 * G])
+    w = model.best_weight(T, M, G)
+    assert model.interpolation_threshold(np.asarray(model.kl(T, model.mix(w, M, G)).mean((-2, -1)))) == 1
+
+
+# ---- complexity ----
+
+
+def test_the_urns_cost_64_bits_a_number_and_hardly_compress():
+    urns = some_urns(256, 8)
+    bits = np.array([model.complexity_M(urns[:D]) for D in (64, 128, 256)])
+    per_number = np.diff(bits) / (8 * np.array([64, 128]))
+    assert ((per_number > 55) & (per_number <= 65)).all()
+    assert model.complexity_G(8) < bits[0] / 10
+
+
+def test_what_repeats_is_cheap():
+    assert model.table_bits(np.tile(some_urns(1, 8), (100, 1))) < model.table_bits(some_urns(100, 8)) / 20
+    walk = (np.arange(1000, dtype=np.uint64) * np.uint64(2**40 + 12345)).view(np.float64)[None]
+    assert model.table_bits(walk) < model.compressed_bits(walk.tobytes()) / 10  # equal differences of the bit patterns
+
+
+# ---- the hierarchical model ----
+
+
+def known(**changes) -> Strategies:
+    values = {"loss_M": [0.02, 0.05], "loss_G": [0.1, 0.12], "bits_M": [2000.0, 9000.0], "bits_G": [600.0, 600.0]} | changes
+    return Strategies(**{name: jnp.asarray(value) for name, value in values.items()})
+
+
+def test_the_log_posterior_of_a_strategy_by_hand():
+    got = model.log_posterior(Learner(0.5, 0.25, 3.0, 2.0), jnp.array([100.0]), jnp.array([0.1]), jnp.array([256.0]))
+    np.testing.assert_allclose(got, [[-3 * 10 * 0.1 - np.log(2) * 2 * 4]])
+
+
+def test_posterior_weights_sum_to_one_and_are_even_without_evidence_or_complexity():
+    N = jnp.array([10.0, 1000.0])
+    np.testing.assert_allclose(model.posterior(Learner(0.6, 0.2, 0.85), N, known()).sum(0), 1)
+    np.testing.assert_allclose(model.posterior(Learner(0.6, 0.2, 0.0), N, known(bits_M=[600.0, 600.0])), 0.5)
+
+
+def test_log_odds_are_linear_in_a_power_of_the_steps():
+    learner, N = Learner(0.6, 0.2, 0.85), jnp.array([10.0, 200.0, 3000.0])
+    w_M, w_G = model.posterior(learner, N, known())
+    slopes = np.diff(np.log(w_M / w_G), axis=0) / np.diff(N**0.4)[:, None]
+    np.testing.assert_allclose(slopes, np.broadcast_to(0.85 * np.array([0.08, 0.07]), (2, 2)))
+
+
+def test_the_complex_strategy_starts_behind_and_wins_where_it_predicts_better():
+    w_M = model.posterior(Learner(0.3, 0.2, 1.0), jnp.array([1e-6, 1e6]), known())[0]
+    assert (w_M[0] < 0.5).all() and (w_M[1] > 0.5).all() and w_M[0, 1] < w_M[0, 0]
+
+
+# ---- the fit ----
+
+
+def some_cells(learner: Learner) -> fit.Cells:
+    M, G = some_strategies()
+    N = jnp.asarray(np.linspace(5, 60, 12) ** 2)
+    T = model.mix(model.posterior(learner, N, known())[0], M, G)
+    return fit.Cells(N, known(), T, jnp.asarray(M), jnp.asarray(G))
+
+
+def test_the_fit_finds_the_learner_that_made_the_data_and_ablations_do_not():
+    truth = Learner(0.55, 0.22, 1.3)
+    cells = some_cells(truth)
+    found = {name: fit.fit(cells, fit.FIXED[name]) for name in ("full", "linear_evidence", "linear_complexity")}
+    np.testing.assert_allclose(found["full"], truth, rtol=0.1)
+    losses = {name: float(fit.loss(learner, cells)) for name, learner in found.items()}
+    assert losses["full"] < 1e-6 < min(losses["linear_evidence"], losses["linear_complexity"])
+    assert found["linear_evidence"].alpha == 0 and found["linear_complexity"].beta == 1
+
+
+def test_the_divergence_is_that_of_the_transformer_from_the_mixture():
+    cells = some_cells(Learner(0.55, 0.22, 1.3))
+    w = jnp.full((12, 2), 0.25)
+    Q = 0.25 * cells.M + 0.75 * cells.G
+    np.testing.assert_allclose(fit.divergence(w, cells), (cells.T * np.log(cells.T / Q)).sum(-1).mean())
+
+
+def test_the_constant_is_the_best_one():
+    cells = some_cells(Learner(0.55, 0.22, 1.3))
+    w = fit.fit_constant(cells)
+    losses = [float(fit.mean_divergence(jnp.full((12, 2), w + step), cells)) for step in (-0.01, 0.0, 0.01)]
+    assert losses[1] < min(losses[0], losses[2])
+
+
+def test_a_corner_holds_the_first_checkpoints_and_diversities():
+    cells = some_cells(Learner(0.55, 0.22, 1.3)).corner(9, 1)
+    assert cells.T.shape[:2] == (9, 1) and cells.M.shape[0] == cells.known.bits_M.shape[0] == 1
+
+
+# ---- the Transformer ----
+
+
+def test_a_prediction_depends_on_earlier_draws_only():
+    config = transformer.neox(5, 7, 16, 4.0)
+    params = jax.tree.map(lambda p: 20 * p, init(jax.random.key(0), config))
+    ids = jnp.array([[0, 1, 2, 3, 4, 0, 1], [0, 1, 2, 4, 4, 0, 1]])
+    a, b = np.exp(transformer.log_predictions(params, config, ids))
+    np.testing.assert_allclose(a.sum(-1), 1, rtol=1e-5)
+    np.testing.assert_array_equal(a[:4], b[:4])
+    assert (np.abs(a[4:] - b[4:]).max(-1) > 1e-4).all()
+
+
+# ---- claims ----
+
+
+def row(**values) -> pd.DataFrame:
+    return pd.DataFrame([{"V": 8, "C": 16, "mlp": 4.0, "seed": 0} | values])
+
+
+def test_switch_times_and_their_slope():
+    w = np.array([[0.2, 0.2, 0.1, 0.2, 0.0], [0.9, 0.1, 0.1, 0.1, 0.0], [0.9, 0.6, 0.3, 0.2, 0.0], [1.0, 0.9, 0.5, 0.2, 0.1], [1, 1, 0.4, 0.7, 0.1]])
+    trials = row(first_kept=1, w_id=w, steps=np.array([0.0, 10, 40, 160, 640]), diversities=np.array([4.0, 8, 16, 32, 64]))
+    D, t = claims.switch_times(trials.iloc[0])
+    np.testing.assert_array_equal(D, [8, 16, 32])  # 4 memorises when the kept checkpoints begin, 64 never does
+    np.testing.assert_array_equal(t, [40, 160, 640])
+    np.testing.assert_allclose(claims.switch_slope(trials), 2)
+    trials.at[0, "first_kept"] = 3
+    with pytest.raises(NotRun):
+        claims.switch_slope(trials)
+
+
+def test_transience_is_what_is_lost_after_the_best_checkpoint():
+    np.testing.assert_allclose(claims.transience(row(ood_kl_transient=np.array([0.9, 0.2, 0.5]))), 0.3)
+    np.testing.assert_allclose(claims.transience(row(ood_kl_transient=np.array([0.9, 0.5, 0.2]))), -0.3)
+
+
+# ---- end to end ----
+
+
+def test_a_miniature_gives_rows():
+    with jax.enable_x64(False):
+        config = Config(
+            diversities=(2, 8), transience_diversity=8, contexts=(8,), width=8, steps=60, warmup=5, checkpoints=6, evaluation_sequences=8, strategy_sequences=50
+        )
+        rows = run(config, conditions(config)[0], (0, 1), "cpu")
+    assert [r["w_id"].shape for r in rows] == [(6, 2)] * 2
+    assert not np.array_equal(rows[0]["w_id"], rows[1]["w_id"])
+    for r in rows:
+        assert all(np.isfinite(np.asarray(value, float)).all() for value in r.values())
+        assert r["divergence_random"] > r["least_divergence"] - 1e-9 and r["divergence_full"] >= r["least_divergence"] - 1e-6
+        assert (r["w_predicted"] >= 0).all() and (r["w_predicted"] <= 1).all()
