@@ -52,13 +52,13 @@ class Config:
     """BaseConv and Based layers in turn."""
     heads: int = 2
     """Heads of a Based layer."""
-    mlp_factor: int = 4
-    """Hidden width of each layer's MLP over d_model; 0 = none, as in the released scripts (the paper's text has one)."""
+    mlp_factor: int = 0
+    """Hidden width of each layer's MLP over d_model; 0 = none, as in the released scripts. Paper's text: 4, and so on a GPU."""
     steps: int = 1000
     """Updates. Paper: 48 epochs of 240,000 examples, 90,000 updates."""
-    batch: int = 64
+    batch: int = 32
     """Examples of an update, all of one pair of sizes. Paper: 128."""
-    learning_rates: tuple[float, ...] = (3e-3,)
+    learning_rates: tuple[float, ...] = (1e-2,)
     """AdamW's, with cosine decay; with more than one the best on fresh examples counts. Paper: 1e-4, 5e-4, 8e-4."""
     weight_decay: float = 0.1
     """AdamW's, on all parameters."""
