@@ -41,6 +41,13 @@ def width_of_rise(steps: np.ndarray, curve: np.ndarray, floor: float = 0.0) -> f
     return (end - start) / start
 
 
+def sweep(trials: pd.DataFrame, experiment: str) -> pd.DataFrame:
+    """The sweep over noises or Zipf exponents, with the trial of the grid that has the same K and B; one row per setting and seed."""
+    rows, grid = trials[trials.experiment == experiment], trials[trials.experiment == "grid"]
+    same = grid[grid.K.isin(rows.K) & grid.B.isin(rows.B)]
+    return pd.concat([rows, same]).drop_duplicates(["eps", "alpha", "seed"])
+
+
 def abrupt(trials: pd.DataFrame) -> pd.DataFrame:
     """Experiment E1, indexed by seed."""
     return trials[trials.experiment == "abrupt"].set_index("seed")
@@ -85,7 +92,7 @@ def slowdown(trials: pd.DataFrame) -> pd.Series:
 @claim("zipf-one-gives-both")
 def both_at_zipf_one(trials: pd.DataFrame) -> pd.Series:
     """The smaller of IC and IW accuracy, at alpha = 1 minus at alpha = 0."""
-    rows = trials[trials.experiment == "zipf"].assign(both=lambda rows: rows[["final_ic", "final_iw"]].min(axis=1))
+    rows = sweep(trials, "zipf").assign(both=lambda rows: rows[["final_ic", "final_iw"]].min(axis=1))
     if not {0.0, 1.0} <= set(rows.alpha):
         raise NotRun("the Zipf exponents 0 and 1 were not both run")
     return matched_difference(rows, "both", {"alpha": 1.0}, {"alpha": 0.0})
@@ -100,18 +107,10 @@ def abruptness_above_plateau(trials: pd.DataFrame) -> pd.Series:
     return abrupt(trials).apply(lambda row: width_of_rise(row.steps, row.curve_ic, floor=row.B / row.pairs), axis=1)
 
 
-def noise_sweep(trials: pd.DataFrame) -> pd.DataFrame:
-    """The sweep over eps and the trial of the grid that differs from it in eps alone, one row per (eps, seed)."""
-    sweep = trials[trials.experiment == "noise"]
-    grid = trials[trials.experiment == "grid"]
-    same = grid[grid.K.isin(sweep.K) & grid.B.isin(sweep.B)]
-    return pd.concat([sweep, same]).drop_duplicates(["eps", "seed"])
-
-
 @claim("noise-favours-icl")
 def noise(trials: pd.DataFrame) -> pd.Series:
     """IC - IW accuracy with the largest within-class noise, minus the same with the smallest."""
-    rows = noise_sweep(trials).assign(preference=lambda rows: rows.final_ic - rows.final_iw)
+    rows = sweep(trials, "noise").assign(preference=lambda rows: rows.final_ic - rows.final_iw)
     if rows.eps.nunique() < 2:
         raise NotRun("one noise only was run")
     return matched_difference(rows, "preference", {"eps": rows.eps.max()}, {"eps": rows.eps.min()})

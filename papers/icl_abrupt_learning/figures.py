@@ -6,7 +6,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.figure import Figure
 
-from papers.icl_abrupt_learning.claims import half_rise, noise_sweep
+from papers.icl_abrupt_learning.claims import half_rise, sweep
 from papers.icl_abrupt_learning.reduced import NestedLogits, Sizes, nested_loss
 from shared.engine import Record, draw_figures
 from shared.figures import ROLES, TWO_COLUMNS, band, colour, criterion, style, whiskers
@@ -46,7 +46,7 @@ def attention(record: Record) -> Figure:
     """Both layers' attention in one test sequence of novel classes, before training and after it."""
     row = record.select(experiment="abrupt").iloc[0]
     fig, axes = plt.subplots(1, 4, figsize=(7.2, 2.4), sharex=True, sharey=True)
-    names = [f"{kind}{n}" for n in range(1, row.pairs + 1) for kind in ("x", "l")] + ["?"]
+    names = [f"{kind}{n}" for n in range(1, int(row.pairs) + 1) for kind in ("x", "l")] + ["?"]
     right = 2 * np.flatnonzero(row.shown_context == row.shown_answer) + 1
     for ax, (layer, when) in zip(axes, ((1, "before"), (1, "after"), (2, "before"), (2, "after")), strict=True):
         image = ax.imshow(row[f"attention_{layer}_{when}"], cmap="cividis", vmin=0, vmax=1)
@@ -69,8 +69,8 @@ def data_dependence(record: Record) -> Figure:
         against(ax, rows, "K", f"B = {B}: classes K")
         if rows.empty:
             ax.set_visible(False)
-    against(axes[2], noise_sweep(record.trials), "eps", r"noise $\varepsilon$" + f", K = {record.config['noise_K']}, B = {record.config['noise_B']}")
-    against(axes[3], record.select(experiment="zipf"), "alpha", rf"Zipf $\alpha$, K = {record.config['alpha_K']}, B = {record.config['alpha_B']}")
+    against(axes[2], sweep(record.trials, "noise"), "eps", r"noise $\varepsilon$" + f", K = {record.config['noise_K']}, B = {record.config['noise_B']}")
+    against(axes[3], sweep(record.trials, "zipf"), "alpha", rf"Zipf $\alpha$, K = {record.config['alpha_K']}, B = {record.config['alpha_B']}")
     axes[0].set(ylabel="accuracy at the end", ylim=(-0.03, 1.03))
     axes[0].legend(title=f"95% CI, n = {len(record.seeds)}", loc="center")
     return fig

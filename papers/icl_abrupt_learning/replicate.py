@@ -85,16 +85,16 @@ class Config:
     abrupt_steps: int = 5500
     """E1: training steps. Paper: 150 000."""
 
-    grid_K: tuple[int, ...] = (32, 512)
+    grid_K: tuple[int, ...] = (32, 1024)
     """E2: classes. Paper: 128 to 2048."""
     grid_B: tuple[int, ...] = (1, 2)
     """E2: burstiness; 0 draws context and target independently. Paper: 0, 1, 2, 4."""
     noises: tuple[float, ...] = (1.0,)
     """E3: within-class noises eps, beside that of the grid. Paper: 0.1 to 1."""
-    noise_K: int = 512
+    noise_K: int = 1024
     """E3: classes of the sweep over noises. Paper: 1024."""
-    alphas: tuple[float, ...] = (0.0, 1.0)
-    """E3: Zipf exponents. Paper: 0 to 1.75."""
+    alphas: tuple[float, ...] = (1.0,)
+    """E3: Zipf exponents, beside that of the grid, 0. Paper: 0 to 1.75."""
     alpha_K: int = 1024
     """E3: classes of the sweep over exponents. Paper: 1024."""
     noise_B: int = 1

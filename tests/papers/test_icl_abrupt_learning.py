@@ -340,9 +340,11 @@ def test_claims_of_planted_trials():
     ic, cla = (np.clip(0.1 + (steps - start) * 0.09, 0.1, 1.0) for start in (50, 20))
     rows = [{"experiment": "abrupt", "K": 9, "B": 2, "seed": seed, "steps": steps, "curve_ic": ic, "curve_cla": cla, "curve_tila": 2 * ic} for seed in (0, 1)]
     for k, b, in_context, in_weights in ((16, 1, 0.2, 0.9), (16, 2, 0.5, 0.5), (256, 1, 0.6, 0.3), (256, 2, 0.9, 0.1)):
-        rows += [{"experiment": "grid", "K": k, "B": b, "seed": seed, "final_ic": in_context, "final_iw": in_weights} for seed in (0, 1)]
-    for alpha, in_context, in_weights in ((0.0, 1.0, 0.1), (1.0, 0.8, 0.6), (1.5, 0.1, 0.9)):
-        rows += [{"experiment": "zipf", "alpha": alpha, "seed": seed, "final_ic": in_context, "final_iw": in_weights} for seed in (0, 1)]
+        finals = {"final_ic": in_context, "final_iw": in_weights}
+        rows += [{"experiment": "grid", "K": k, "B": b, "eps": 0.1, "alpha": 0.0, "seed": seed} | finals for seed in (0, 1)]
+    for name, k, b, value, in_context, in_weights in (("alpha", 256, 2, 1.0, 0.8, 0.6), ("alpha", 256, 2, 1.5, 0.0, 0.9), ("eps", 256, 1, 1.0, 0.9, 0.05)):
+        setting = {"experiment": {"alpha": "zipf", "eps": "noise"}[name], "K": k, "B": b, "eps": 0.1, "alpha": 0.0} | {name: value}
+        rows += [setting | {"seed": seed, "final_ic": in_context, "final_iw": in_weights} for seed in (0, 1)]
     for labels, after in ((8, [1000.0, 4000.0]), (9, [1.0, 1.0]), (32, [100.0, 100.0])):
         rows += [{"experiment": "nested logits", "L": labels, "seed": seed, "learnt_after": np.array(after)} for seed in (0, 1)]
     trials = pd.DataFrame(rows)
@@ -350,6 +352,7 @@ def test_claims_of_planted_trials():
     np.testing.assert_allclose(claims.stage_before(trials), 55 / 25)
     np.testing.assert_allclose(claims.classes_and_burstiness(trials), 0.8 + 0.7)
     np.testing.assert_allclose(claims.both_at_zipf_one(trials), 0.6 - 0.1)
+    np.testing.assert_allclose(claims.noise(trials), 0.85 - 0.3)
     np.testing.assert_allclose(claims.slowdown(trials), (np.log(10) + np.log(40)) / 2)
 
 
