@@ -61,7 +61,7 @@ class Config:
     """Orders of each stream in a batch of the Transformer that is trained on reordered copies."""
     symbols: tuple[int, ...] = (2,)
     """V of the urns; 2 is the coin."""
-    steps: int = 1000
+    steps: int = 800
     """Training steps, the same for all."""
     batch: int = 32
     """Streams in a step, always fresh ones."""
@@ -72,7 +72,7 @@ class Config:
 
     lengths: tuple[int, ...] = (5, 10, 20, 30, 48)
     """n: prefix lengths at which orders and gaps are measured."""
-    prefixes: int = 60
+    prefixes: int = 40
     """Prefixes of each length, at least; for a coin every number of heads equally often."""
     orders: int = 32
     """Orders of each prefix."""
