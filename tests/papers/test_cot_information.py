@@ -11,8 +11,9 @@ import pandas as pd
 import pytest
 
 from papers.cot_information import claims, model
-from papers.cot_information.replicate import Config, conditions, run
+from papers.cot_information.replicate import CONVENTIONS, Config, conditions, run
 from shared.engine import NotRun
+from shared.seeds import numpy_rng
 
 SMALL = {
     "linear": model.linear_class(4, 6),
@@ -354,6 +355,104 @@ def test_random_automata_neither_accept_nor_refuse_nearly_everything(small):
     rates = H.answers.mean(axis=1)
     possible = {model.hardest_at_zero(model.relate(H, t)) for t in np.flatnonzero((rates >= 0.4) & (rates <= 0.6))}
     assert set(zip(row["eps_plus"], row["survival"], strict=True)) <= possible
+
+
+def by_definition(answers, traces, target):
+    """eps+, exp(-I(0)), and the examples needed as a function of the first visits of the inputs, from the two tables."""
+    wrong = answers != answers[target]
+    caught = wrong | (traces != traces[target])
+    bad = wrong.any(axis=1)
+    return wrong[bad].mean(axis=1).min(), 1 - caught[bad].mean(axis=1).min(), lambda visits: max(visits[row].min() for row in caught[bad])
+
+
+def convention_class(convention):
+    return model.linear_class(4, 6, strict=convention["threshold"] == ">", signs=convention["bits"] == "-1, 1")
+
+
+@pytest.mark.parametrize("convention", CONVENTIONS)
+def test_rows_of_linear_thresholds_are_means_over_streams_for_targets_and_streams_of_the_seed(small, convention):
+    config, H = dataclasses.replace(small, linear_targets=3, streams=2), convention_class(convention)
+    for seed, row in zip((1000, 1001), run(config, {"experiment": "linear"} | convention, (1000, 1001), "cpu"), strict=True):
+        targets, stream = numpy_rng(seed, "targets").integers(81, size=3), numpy_rng(seed, "streams")
+        for i, target in enumerate(targets):
+            visits = [model.first_visits(stream, 16) for _ in range(2)]
+            eps_plus, survival, with_trace = by_definition(H.answers, H.traces, target)
+            _, _, without = by_definition(H.answers, 0 * H.traces, target)
+            expected = eps_plus, survival, np.mean([with_trace(v) for v in visits]), np.mean([without(v) for v in visits])
+            assert tuple(row[name][i] for name in ("eps_plus", "survival", "needed_cot", "needed_e2e")) == pytest.approx(expected)
+
+
+@pytest.mark.parametrize("convention", CONVENTIONS)
+def test_the_census_holds_the_value_of_every_target(small, convention):
+    H = convention_class(convention)
+    row = run(small, {"experiment": "census"} | convention, (0,), "cpu")[0]
+    value = np.array([model.information(survival) / eps for eps, survival, _ in (by_definition(H.answers, H.traces, t) for t in range(81))])
+    np.testing.assert_allclose(row["inverse_value"], np.quantile(1 / value, np.linspace(0, 1, 101)))
+    assert row["infinite"] == np.isinf(value).mean() < 1
+
+
+def test_rows_of_random_automata_are_those_of_targets_and_a_stream_of_the_seed(small):
+    H = model.automaton_class(3, 6, ((2,),))
+    for seed, row in zip((1000, 1001), run(small, {"experiment": "random automata"}, (1000, 1001), "cpu"), strict=True):
+        choice, stream = numpy_rng(seed, "targets"), numpy_rng(seed, "streams")
+        for i in range(small.random_targets):
+            target = next(t for t in iter(lambda choice=choice: int(choice.integers(len(H.answers))), None) if 0.05 <= H.answers[t].mean() <= 0.95)
+            visits = model.first_visits(stream, 64)
+            eps_plus, survival, with_trace = by_definition(H.answers, H.traces, target)
+            _, _, without = by_definition(H.answers, 0 * H.traces, target)
+            expected = eps_plus, survival, with_trace(visits), without(visits)
+            assert tuple(row[name][i] for name in ("eps_plus", "survival", "needed_cot", "needed_e2e")) == pytest.approx(expected)
+
+
+@pytest.mark.parametrize("detail", [0, 2, 6])
+def test_rows_of_the_reference_automaton_reveal_its_first_states_and_follow_the_stream_of_the_seed(small, detail):
+    H = model.automaton_class(3, 6, ((2,),))
+    target, traces = model.automaton_index(small.reference), H.traces >> 2 * (6 - detail)
+    eps_plus, survival, needed = by_definition(H.answers, traces, target)
+    wrong = H.answers != H.answers[target]
+    risk, agree = wrong.mean(axis=1), 1 - (wrong | (traces != traces[target])).mean(axis=1)
+    pairs = set(zip(risk, agree, strict=True))
+    for seed, row in zip((1000, 1001), run(small, {"experiment": "automaton", "detail": detail}, (1000, 1001), "cpu"), strict=True):
+        assert (row["eps_plus"], row["survival"]) == pytest.approx((eps_plus, survival))
+        visits = model.first_visits(numpy_rng(seed, "streams"), 64)
+        assert row["needed"] == needed(visits)
+        alive = np.array([visits[h].min(initial=10**9) for h in wrong | (traces != traces[target])])
+        for m, error, least, most in zip(row["sizes"], row["consistent_error"], row["failure_at_least"], row["failure_at_most"], strict=True):
+            assert error == pytest.approx(risk[alive > m].mean())
+            assert (least, most) == pytest.approx((agree[risk > 0].max() ** m, min(1, (agree[risk > 0] ** m).sum())))
+        assert set(zip(row["pair_risk"], row["pair_survival"], strict=True)) <= pairs
+        for level, curve in zip(row["levels"], row["survival_at"], strict=True):
+            assert curve == agree[risk >= level].max() and level in risk
+
+
+def test_rows_of_the_bounds_count_trials_in_which_errors_above_eps_survive(small):
+    """With a "delta" above 1 Result 1 asks for so few examples that some trials fail, as they must to be counted."""
+    config, H, failures = dataclasses.replace(small, upper_delta=40.0, bound_eps=(0.0, 0.1, 0.3)), model.linear_class(4, 6), []
+    for seed, row in zip((1000, 1001), run(config, {"experiment": "bounds"}, (1000, 1001), "cpu"), strict=True):
+        choice, stream, enough, few = numpy_rng(seed, "targets"), numpy_rng(seed, "streams"), [], []
+        for _ in range(config.bound_trials):
+            target, eps = choice.integers(81), choice.choice(config.bound_eps)
+            wrong = H.answers != H.answers[target]
+            caught = (wrong | (H.traces != H.traces[target]))[wrong.mean(axis=1) > eps]
+            rate = model.information(1 - caught.mean(axis=1).min())
+            visits = model.first_visits(stream, 16)
+            needed = max(visits[h].min() for h in caught)
+            enough.append(needed > max(1, math.ceil(math.log(81 / 40) / rate)))
+            few.append(needed > math.ceil(math.log(2) / rate) - 1)
+        assert (row["survived_enough"], row["survived_few"]) == pytest.approx((np.mean(enough), np.mean(few)))
+        failures += enough
+    assert 0 < np.mean(failures) < 1
+
+
+def test_rows_of_an_unrealizable_trace_are_errors_of_risk_minimisers_on_the_sample_of_the_seed(small):
+    H = model.automaton_class(3, 6, ((2,),))
+    risk = (H.answers != H.answers[model.automaton_index(small.reference)]).mean(axis=1)
+    config = dataclasses.replace(small, agnostic_examples=4)
+    for seed, row in zip((1000, 1001), run(config, {"experiment": "edge", "case": "unrealizable"}, (1000, 1001), "cpu"), strict=True):
+        sample = numpy_rng(seed, "streams").integers(64, size=4)
+        consistent = (H.answers[:, sample] == H.answers[model.automaton_index(small.reference), sample]).all(axis=1)
+        assert (row["error_cot"], row["error_e2e"]) == pytest.approx((risk.mean(), risk[consistent].mean()))
+        assert row["error_e2e"] > 0
 
 
 def test_claims_divide_the_right_way_and_pair_trials_by_seed():
