@@ -17,11 +17,10 @@ def one_setting(trials: pd.DataFrame) -> pd.DataFrame:
 
 
 def switch_times(row) -> tuple[np.ndarray, np.ndarray]:
-    """D and t*(D): the first kept checkpoint at which w_obs is one half or more, for the D that are below one half when the kept checkpoints begin."""
-    first = int(row.first_kept)
-    w, steps = row.w_id[first:], row.steps[first:]
-    switches = (w[0] < 0.5) & (w >= 0.5).any(axis=0)
-    return row.diversities[switches], steps[(w >= 0.5).argmax(axis=0)[switches]]
+    """D and t*(D), the first checkpoint with w_obs of one half or more, for the D that are below one half somewhere before it."""
+    above = row.w_id >= 0.5  # (checkpoints, D)
+    first = above.argmax(axis=0)  # also 0 where there is none
+    return row.diversities[first > 0], row.steps[first[first > 0]]
 
 
 @claim("predicts-relative-distance")

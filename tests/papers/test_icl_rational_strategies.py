@@ -242,12 +242,12 @@ def row(**values) -> pd.DataFrame:
 
 def test_switch_times_and_their_slope():
     w = np.array([[0.2, 0.2, 0.1, 0.2, 0.0], [0.9, 0.1, 0.1, 0.1, 0.0], [0.9, 0.6, 0.3, 0.2, 0.0], [1.0, 0.9, 0.5, 0.2, 0.1], [1, 1, 0.4, 0.7, 0.1]])
-    trials = row(first_kept=1, w_id=w, steps=np.array([0.0, 10, 40, 160, 640]), diversities=np.array([4.0, 8, 16, 32, 64]))
+    trials = row(w_id=w, steps=np.array([5.0, 10, 40, 160, 640]), diversities=np.array([4.0, 8, 16, 32, 64]))
     D, t = claims.switch_times(trials.iloc[0])
-    np.testing.assert_array_equal(D, [8, 16, 32])  # 4 memorises when the kept checkpoints begin, 64 never does
-    np.testing.assert_array_equal(t, [40, 160, 640])
+    np.testing.assert_array_equal(D, [4, 8, 16, 32])  # 64 never does
+    np.testing.assert_array_equal(t, [10, 40, 160, 640])
     np.testing.assert_allclose(claims.switch_slope(trials), 2)
-    trials.at[0, "first_kept"] = 3
+    trials.at[0, "w_id"] = w[:3]
     with pytest.raises(NotRun):
         claims.switch_slope(trials)
 
