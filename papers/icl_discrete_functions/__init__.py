@@ -1,0 +1,1 @@
+"""In-context learning of Boolean functions: Bhattamishra, Patel, Blunsom and Kanade (2023)."""
