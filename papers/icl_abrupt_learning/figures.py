@@ -31,14 +31,13 @@ def course(record: Record) -> Figure:
         for name, (label, role) in PROGRESS.items():
             line(right, row.steps / half_rise(row.steps, row.curve_ic), row[f"curve_{name}"], label if i == 0 else None, role, linewidth=0.9)
     plateau = rows.B.iloc[0] / rows.pairs.iloc[0]
-    right.axhline(plateau, color="#7F7F7F", linewidth=0.7)
-    right.annotate("some label of the context", (2.0, plateau), xytext=(0, 2), textcoords="offset points", fontsize=6, color="#555555")
+    right.axhline(plateau, color="#7F7F7F", linewidth=0.7, label="any context label: B/N")
     left.set(xlabel="step", title="training loss (fresh data)")
     middle.set(xlabel="step", title="accuracy", ylim=(-0.02, 1.02))
     right.set(xlabel="step / step of half-rise of IC", title="progress measures", ylim=(-0.02, 1.02), xlim=(0, 3))
     left.legend()
     middle.legend(loc="center right")
-    right.legend(loc="lower right")
+    right.legend(loc="lower right", frameon=True, framealpha=1, edgecolor="none")
     return fig
 
 
@@ -135,15 +134,15 @@ def nested_logits(record: Record) -> Figure:
         learnt = record.curve("learnt_after", **where).ravel()
         times.boxplot(learnt, positions=[at], widths=0.6, showfliers=False, medianprops={"color": colour(role)})
     curves.axhline(np.log(N), color="#7F7F7F", linewidth=0.7, linestyle=(0, (2, 2)), label="ln N")
-    curves.set(xscale="symlog", xlim=(100, steps[-1]), xlabel="step (log scale)", title=f"loss, N = {N}, five starts of seed {record.seeds[0]}")
-    curves.set_xscale("log")
+    curves.set(xscale="log", xlim=(100, steps[-1]), xlabel="step (log scale)", title=f"loss, N = {N}, five starts of seed {record.seeds[0]}")
     curves.legend(loc="lower left")
     times.set(yscale="log", ylabel="steps to loss < ln(N)/2 (log scale)", title=f"{learnt.size} starts")
     times.set_xticks(range(len(sizes)), [f"L = {L}" for L in sizes])
-    beta2, xi = np.meshgrid(np.linspace(-6, 10, 60), np.linspace(-15, 25, 60))
-    loss = nested_loss(NestedLogits(np.full_like(beta2, 5.0), beta2, xi), Sizes(np.float32(N), np.full_like(beta2, sizes[-1])))
+    beta2, xi = np.meshgrid(np.linspace(-6, 10, 60), np.linspace(-4, 16, 60))
+    loss = nested_loss(NestedLogits(np.full_like(beta2, 5.0), beta2, xi), Sizes(np.full_like(beta2, N), np.full_like(beta2, sizes[-1])))
     image = plane.contourf(beta2, xi, np.asarray(loss), levels=20, cmap="cividis")
-    plane.set(xlabel=r"$\beta_2$", ylabel=r"$\xi$", title=rf"loss at $\beta_1$ = 5, L = {sizes[-1]}")
+    plane.contour(beta2, xi, np.asarray(loss), levels=[np.log(sizes[-1])], colors="white", linewidths=0.8)
+    plane.set(xlabel=r"$\beta_2$", ylabel=r"$\xi$", title=rf"loss, $\beta_1$ = 5, L = {sizes[-1]}; white: ln L")
     fig.colorbar(image, ax=plane)
     return fig
 
