@@ -104,6 +104,7 @@ class Shape(NamedTuple):
 
 
 def init_linear(key: PRNGKeyArray, into: int, out: int, gain: float = 1.0) -> dict:
+    """A map of the given gain, without a bias at first."""
     return {"weight": gain * jax.random.normal(key, (out, into)) / math.sqrt(into), "bias": jnp.zeros(out)}
 
 
@@ -121,7 +122,14 @@ def init_learner(key: PRNGKeyArray, shape: Shape) -> dict:
         inputs, body = shape.d, init_linear(key_body, w, w, math.sqrt(2))
     else:
         raise ValueError(f"no learner is called {shape.kind!r}")
-    return {"embed": init_linear(key_embed, inputs, w), "body": body, "read": init_linear(key_read, w, shape.C, 0.1)}
+    return {"embed": init_embedding(key_embed, shape.d, inputs, w), "body": body, "read": init_linear(key_read, w, shape.C, 0.1)}
+
+
+def init_embedding(key: PRNGKeyArray, d: int, inputs: int, width: int) -> dict:
+    """The input, the label before it and a constant each enter a token with variance 1; rotary attention to a place needs the constant."""
+    key_weight, key_bias = jax.random.split(key)
+    gain = jnp.where(jnp.arange(inputs) < d, 1 / math.sqrt(d), 1.0)
+    return {"weight": gain * jax.random.normal(key_weight, (width, inputs)), "bias": jax.random.normal(key_bias, (width,))}
 
 
 def lstm(p: dict, x: Float[Array, "... T width"]) -> Float[Array, "... T width"]:

@@ -58,9 +58,9 @@ class Config:
     """Layers of the Transformer. Paper: not confirmed; replications 4."""
     head_width: int = 32
     """Width of an attention head; the Transformer has width / head_width of them, at least one."""
-    width: int = 64
+    width: int = 32
     """Width of the Transformer where it is not varied. Replications: 256."""
-    widths: tuple[int, ...] = (64,)
+    widths: tuple[int, ...] = (32,)
     """E1: widths that the numbers of tasks are crossed with."""
     tasks: tuple[int, ...] = (4, 64, UNLIMITED)
     """E1: numbers of tasks K; 2147483647 stands for no limit. Paper: 1 to 2^25."""
@@ -68,23 +68,23 @@ class Config:
     """q of the K sweep and of E3: share of tasks with the fixed permutation. Replications: 0.9 where the permutations are biased."""
     state_tasks: int = UNLIMITED
     """E3: number of tasks K. Paper: 2^16 or more."""
-    state_transformers: tuple[int, ...] = (16, 32, 64)
+    state_transformers: tuple[int, ...] = (8, 16, 32)
     """E3: widths of Transformers."""
-    state_lstms: tuple[int, ...] = (32, 64, 128)
+    state_lstms: tuple[int, ...] = (16, 32, 64)
     """E3: widths of LSTMs of one layer."""
     biases: tuple[float, ...] = (0.0, 0.9)
     """E4: q, with K without limit."""
-    batches: tuple[int, ...] = (32,)
+    batches: tuple[int, ...] = (8, 16)
     """E4: sequences in a batch, at q = 0. Paper: up to 2048."""
     batch: int = 32
     """Sequences in a batch where it is not varied. Replications: 128 to 512."""
-    steps: int = 1500
+    steps: int = 2500
     """Steps of meta-training. Replications: 50 000 to 100 000."""
     lr: float = 3e-3
     """Step size of Adam for the Transformers. Replications: 2e-4 to 1e-3."""
     lstm_lr: float = 3e-3
     """Step size of Adam for the LSTMs and the MLP."""
-    every: int = 25
+    every: int = 50
     """Steps between measurements of the loss on the probe."""
     probe: int = 128
     """Sequences of the probe: fresh tasks with random permutations, training images."""
