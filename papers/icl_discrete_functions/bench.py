@@ -13,7 +13,7 @@ import jax.numpy as jnp
 import torch
 from torch import nn
 
-from papers.icl_discrete_functions.model import Course, Data, Network, init_state, measurement, training_step
+from papers.icl_discrete_functions.model import Course, Data, Network, init_states, measurement, training_step
 from papers.icl_discrete_functions.replicate import Config, draw_tests, task_of
 from papers.icl_discrete_functions.tasks import Task
 from shared.optim.many import train_many
@@ -63,7 +63,7 @@ def torch_training(config: Config, task: Task, net: Network) -> None:
 
 def ours_training(config: Config, task: Task, net: Network) -> None:
     course = Course(STEPS, config.batch, 0, 1.0)
-    state = jax.jit(jax.vmap(lambda key: init_state(key, net, task)))(jax_keys(SEEDS, "init"))
+    state = init_states(jax_keys(SEEDS, "init"), net, task)
     data = Data(jax_keys(SEEDS, "training"), draw_tests(jax_keys(SEEDS, "tests"), task, 8), jnp.full(len(SEEDS), config.lr))
     jax.block_until_ready(train_many(training_step(net, task, course), measurement(net, task), [STEPS], state, data))
 

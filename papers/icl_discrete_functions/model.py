@@ -218,6 +218,12 @@ def init_state(key: PRNGKeyArray, net: Network, task: Task) -> State:
     return State(params, ADAM.init(params))
 
 
+@functools.partial(jax.jit, static_argnums=(1, 2))
+def init_states(keys: PRNGKeyArray, net: Network, task: Task) -> State:
+    """One run for each key, leaves (runs, ...)."""
+    return jax.vmap(lambda key: init_state(key, net, task))(keys)
+
+
 def step_size(course: Course, t: Int[Array, ""]) -> Float[Array, ""]:
     """Share of the largest step size at step t = 0, 1, ..."""
     return jnp.minimum(1.0, (t + 1) / max(course.warm_up, 1)) * (1 - (1 - course.final) * t / course.steps)

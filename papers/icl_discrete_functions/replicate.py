@@ -19,7 +19,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import PRNGKeyArray
 
-from papers.icl_discrete_functions.model import Course, Data, Network, accuracies, init_state, measurement, neighbour_attention, training_step
+from papers.icl_discrete_functions.model import Course, Data, Network, accuracies, init_states, measurement, neighbour_attention, training_step
 from papers.icl_discrete_functions.predictors import accuracy, averaging, consistent_conjunction, fitted_network, nearest_neighbours, null_accuracy
 from papers.icl_discrete_functions.tasks import TAUGHT, Prompts, Task, draw_prompts, draw_taught
 from shared.engine import main
@@ -120,7 +120,6 @@ def draw_tests(key: PRNGKeyArray, task: Task, B: int) -> Prompts:
     if task.name not in TAUGHT:
         return draw_prompts(key, task, B)
     taught, vanilla = (draw_taught(key, task, jnp.full(B // 2, kind)) for kind in (True, False))
-    # the vanilla twins keep the length t of the teaching sequence that they lack
     return jax.tree.map(lambda a, b: jnp.concatenate([a, b]), taught, vanilla)
 
 
@@ -128,7 +127,7 @@ def run_network(config: Config, task: Task, backbone: str, seeds: Sequence[int])
     """E1 to E5. One network for each seed, all trained in one program."""
     net = Network(backbone, config.layers, config.width, config.heads, config.precision)
     course = Course(config.steps, config.batch, config.warm_up, config.final)
-    state = jax.jit(jax.vmap(lambda key: init_state(key, net, task)))(jax_keys(seeds, "init"))
+    state = init_states(jax_keys(seeds, "init"), net, task)
     lr = config.lstm_lr if backbone == "lstm" else config.lr
     data = Data(jax_keys(seeds, "training"), draw_tests(jax_keys(seeds, "tests"), task, config.tests), jnp.full(len(seeds), lr))
     schedule = np.unique(np.linspace(0, config.steps, config.evaluations + 1).round().astype(int))[1:]
