@@ -155,7 +155,11 @@ def prefill_over(record: Record, sweep: str, axis: str) -> Figure:
     units = ("milliseconds (log)", "times softmax's speed (log)", "tokens of the prompt / second (log)", "MiB at the peak (log)")
     size = "tokens $N$" if sweep == "length" else "batch $B$"
     for ax, unit, title in zip(axes, units, ("time (slope over the last three)", "speed-up", "throughput", "memory"), strict=True):
-        ax.set(xscale="log", yscale="log", xlabel=f"{size} (log)", ylabel=unit, title=title)
+        ax.set(yscale="log", xlabel=f"{size} (log 2)", ylabel=unit, title=title)
+        ax.set_xscale("log", base=2)
+        places = sorted({*map(int, x), *(paper["softmax"] if title.startswith("time") else ())})
+        ax.set_xticks(places, [str(place) for place in places], rotation=30)
+        ax.tick_params(axis="x", which="minor", bottom=False, labelbottom=False)
         ax.legend(fontsize=6)
     return fig
 
