@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import jax
 import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.figure import Figure
@@ -37,7 +38,7 @@ def course(record: Record) -> Figure:
     right.set(xlabel="step / step of half-rise of IC", title="progress measures", ylim=(-0.02, 1.02), xlim=(0, 3))
     left.legend()
     middle.legend(loc="center right")
-    right.legend(loc="lower right", frameon=True, framealpha=1, edgecolor="none")
+    fig.legend(*right.get_legend_handles_labels(), loc="outside lower right", ncols=5)
     return fig
 
 
@@ -71,7 +72,7 @@ def data_dependence(record: Record) -> Figure:
     against(axes[2], sweep(record.trials, "noise"), "eps", r"noise $\varepsilon$" + f", K = {record.config['noise_K']}, B = {record.config['noise_B']}")
     against(axes[3], sweep(record.trials, "zipf"), "alpha", rf"Zipf $\alpha$, K = {record.config['alpha_K']}, B = {record.config['alpha_B']}")
     axes[0].set(ylabel="accuracy at the end", ylim=(-0.03, 1.03))
-    axes[0].legend(title=f"95% CI, n = {len(record.seeds)}", loc="center")
+    axes[3].legend(title=f"95% CI, n = {len(record.seeds)}", loc="center left")
     return fig
 
 
@@ -139,7 +140,8 @@ def nested_logits(record: Record) -> Figure:
     times.set(yscale="log", ylabel="steps to loss < ln(N)/2 (log scale)", title=f"{learnt.size} starts")
     times.set_xticks(range(len(sizes)), [f"L = {L}" for L in sizes])
     beta2, xi = np.meshgrid(np.linspace(-6, 10, 60), np.linspace(-4, 16, 60))
-    loss = nested_loss(NestedLogits(np.full_like(beta2, 5.0), beta2, xi), Sizes(np.full_like(beta2, N), np.full_like(beta2, sizes[-1])))
+    flat = NestedLogits(np.full(beta2.size, 5.0), beta2.ravel(), xi.ravel())
+    loss = jax.vmap(nested_loss)(flat, Sizes(np.full(beta2.size, float(N)), np.full(beta2.size, float(sizes[-1])))).reshape(beta2.shape)
     image = plane.contourf(beta2, xi, np.asarray(loss), levels=20, cmap="cividis")
     plane.contour(beta2, xi, np.asarray(loss), levels=[np.log(sizes[-1])], colors="white", linewidths=0.8)
     plane.set(xlabel=r"$\beta_2$", ylabel=r"$\xi$", title=rf"loss, $\beta_1$ = 5, L = {sizes[-1]}; white: ln L")
