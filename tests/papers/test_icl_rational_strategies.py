@@ -122,6 +122,7 @@ def test_the_best_weight_is_found():
 def test_the_threshold_waits_for_the_slowest_diversity():
     to_best = np.array([[1.0, 2.0], [0.3, 1.5], [0.19, 1.1], [0.0, 0.39], [0.1, 0.0]])
     assert model.interpolation_threshold(to_best) == 3
+    assert model.interpolation_threshold(to_best + 1) == 3  # 20 % of the range, not of the largest
     assert model.interpolation_threshold(to_best[:, :1]) == 2
 
 
@@ -141,6 +142,7 @@ def test_the_urns_cost_64_bits_a_number_and_hardly_compress():
     bits = np.array([model.complexity_M(urns[:D]) for D in (64, 128, 256)])
     per_number = np.diff(bits) / (8 * np.array([64, 128]))
     assert ((per_number > 55) & (per_number <= 65)).all()
+    assert bits[0] > model.table_bits(urns[:64]) and model.complexity_G(8) > model.table_bits(np.ones((1, 8)))  # the programs count
     assert model.complexity_G(8) < bits[0] / 10
 
 
@@ -159,8 +161,8 @@ def known(**changes) -> Strategies:
 
 
 def test_the_log_posterior_of_a_strategy_by_hand():
-    got = model.log_posterior(Learner(0.5, 0.25, 3.0, 2.0), jnp.array([100.0]), jnp.array([0.1]), jnp.array([256.0]))
-    np.testing.assert_allclose(got, [[-3 * 10 * 0.1 - np.log(2) * 2 * 4]])
+    got = model.log_posterior(Learner(0.25, 0.25, 3.0, 2.0), jnp.array([16.0]), jnp.array([0.1]), jnp.array([256.0]))
+    np.testing.assert_allclose(got, [[-3 * 8 * 0.1 - np.log(2) * 2 * 4]])
 
 
 def test_posterior_weights_sum_to_one_and_are_even_without_evidence_or_complexity():
