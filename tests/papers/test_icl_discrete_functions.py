@@ -135,8 +135,8 @@ def test_teaching_sequence_identifies_a_monotone_conjunction_by_brute_force():
         assert t == w.sum() + 1
         labels = tasks.conjunction(w, sequence[:t])
         np.testing.assert_array_equal(labels, [1] + [-1] * (t - 1))
-        agrees = [(tasks.conjunction(v, sequence[:t]) == labels).all() for v in everything]
-        assert sum(agrees) == 1 and agrees[int(np.flatnonzero((everything == w).all(1))[0])]
+        agrees = (np.where((everything[:, None] * (sequence[:t] < 0)).any(-1), -1, 1) == labels).all(1)  # functions v: -1 where a literal of v is false
+        np.testing.assert_array_equal(agrees, (everything == w).all(1))
 
 
 def test_teaching_sequence_of_a_dnf_goes_clause_by_clause():
@@ -161,7 +161,7 @@ def test_vanilla_twins_share_all_but_the_teaching_sequence():
 
 
 def test_optimal_conjunction_learner_equals_elimination_and_errs_on_one_side():
-    prompts = draw(KEY, Task("conjunction", 6, 25), 200)
+    prompts = draw(KEY, Task("conjunction", 6, 25), 1000)
     predicted = np.asarray(predictors.consistent_conjunction(prompts.x, prompts.y))
     x, y = np.asarray(prompts.x), np.asarray(prompts.y)
     for b in range(30):
@@ -172,20 +172,20 @@ def test_optimal_conjunction_learner_equals_elimination_and_errs_on_one_side():
                 hypothesis, seen = {(i, s) for i, s in hypothesis if x[b, k, i] == s}, True
     assert not ((predicted == 1) & (y == -1)).any()
     positives = np.cumsum(y == 1, axis=1) - (y == 1)
-    errors = [((predicted != y) & (positives == p))[positives == p].mean() for p in (0, 1, 2, 4, 8)]
-    assert (np.diff(errors) <= 0).all() and errors[-1] < 0.05
+    errors = [((predicted != y) & (positives == p))[positives == p].mean() for p in (0, 2, 5, 9)]
+    assert (np.diff(errors) < 0).all() and errors[-1] < 0.05
 
 
 def test_nearest_neighbours_equal_scikit_learn_where_no_two_are_equally_near():
-    x, y = points(40, 12, 9)
+    x, y = points(20, 12, 9)
     ours = {k: np.asarray(predictors.nearest_neighbours(jnp.asarray(x), jnp.asarray(y), k)) for k in (1, 3)}
     compared = 0
-    for b, (k, i) in itertools.product(range(40), itertools.product((1, 3), range(4, 12))):
+    for b, (k, i) in itertools.product(range(20), itertools.product((1, 3), range(4, 12))):
         gaps = np.sort((x[b, :i] != x[b, i]).sum(1))
         if gaps[k - 1] < gaps[k]:
             assert np.sign(ours[k][b, i]) == KNeighborsClassifier(k).fit(x[b, :i], y[b, :i]).predict(x[b, i : i + 1])[0]
             compared += 1
-    assert compared > 100
+    assert compared > 60
     assert (ours[1][:, 0] == 0).all() and (ours[3][:, 0] == 0).all()
 
 
