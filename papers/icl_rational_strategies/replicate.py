@@ -58,11 +58,11 @@ class Config:
     """Width of the model. Paper: 64."""
     batch: int = 32
     """Sequences in a batch. Paper: 64."""
-    steps: int = 5000
+    steps: int = 7000
     """Training steps. Paper: 100 000."""
     lr: float = 5e-3
     """Step size of AdamW after the warm-up. Paper: 5e-4."""
-    warmup: int = 250
+    warmup: int = 350
     """Steps of linear warm-up. Paper: 5000, 5 % of the steps."""
 
     first_checkpoint: int = 20
