@@ -68,7 +68,7 @@ def state_models(trials: pd.DataFrame) -> pd.DataFrame:
     """E3: Transformers and LSTMs trained alike, on as many tasks, with the bias and batch of the LSTMs."""
     lstms = trials[trials.learner == "lstm"]
     if lstms.empty:
-        raise NotRun("no LSTM was trained")
+        raise NotRun("no LSTM is trained at this scale")
     alike = (trials["K"] == lstms["K"].iloc[0]) & (trials.q == lstms.q.iloc[0]) & (trials.batch == lstms.batch.iloc[0])
     return trials[trials.learner.isin(MODELS) & alike]
 
@@ -91,7 +91,8 @@ def plateau_slope(trials: pd.DataFrame) -> pd.Series:
     table = rows[rows.width == rows.width.max()].pivot(index="seed", columns="batch", values="plateau")
     if table.shape[1] < 3:
         raise NotRun("fewer than three batch sizes at this scale")
-    return pd.Series(log_log_slope(table.columns.to_numpy(float), table.to_numpy(float)), index=table.index)
+    slopes = pd.Series(log_log_slope(table.columns.to_numpy(float), table.to_numpy(float)), index=table.index)
+    return slopes.where(table.nunique(axis=1) > 1, 0.0)  # no rounding error where every plateau is as long as the run
 
 
 @claim("labels-are-only-names")

@@ -113,12 +113,8 @@ def states_figure(record: Record) -> Figure:
 
 def draw(record: Record) -> dict[str, Figure]:
     with style():
-        return {
-            "number_of_tasks": tasks_figure(record),
-            "other_data_sets": elsewhere_figure(record),
-            "plateaus": plateaus_figure(record),
-            "state_size": states_figure(record),
-        }
+        drawn = {"number_of_tasks": tasks_figure(record), "other_data_sets": elsewhere_figure(record), "plateaus": plateaus_figure(record)}
+        return drawn | ({"state_size": states_figure(record)} if (record.trials.learner == "lstm").any() else {})
 
 
 if __name__ == "__main__":

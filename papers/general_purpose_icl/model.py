@@ -57,7 +57,8 @@ def draw_task(key: PRNGKeyArray, task_id: Int[Array, ""], q: Float[Array, ""] | 
 
 def draw_sequence(key: PRNGKeyArray, task: Task, base: Base, T: int, distinct: bool = False) -> Sequence:
     """T examples of a task, i.i.d.; or ``distinct`` ones, so that a test query is never an example that the context has already labelled."""
-    chosen = jax.random.choice(key, len(base.y), (T,), replace=not distinct)
+    n = len(base.y)
+    chosen = jax.lax.top_k(jax.random.uniform(key, (n,)), T)[1] if distinct else jax.random.randint(key, (T,), 0, n)
     return Sequence(jnp.take(base.x, chosen, axis=0) @ task.A.T, task.rho[jnp.take(base.y, chosen)])
 
 

@@ -56,11 +56,11 @@ class Config:
     """Dimensions after the projection. Paper: as many as pixels."""
     layers: int = 2
     """Layers of the Transformer. Paper: not confirmed; replications 4."""
-    head_width: int = 32
+    head_width: int = 16
     """Width of an attention head; the Transformer has width / head_width of them, at least one."""
-    width: int = 32
+    width: int = 64
     """Width of the Transformer where it is not varied. Replications: 256."""
-    widths: tuple[int, ...] = (32,)
+    widths: tuple[int, ...] = (64,)
     """E1: widths that the numbers of tasks are crossed with."""
     tasks: tuple[int, ...] = (4, 64, UNLIMITED)
     """E1: numbers of tasks K; 2147483647 stands for no limit. Paper: 1 to 2^25."""
@@ -68,17 +68,17 @@ class Config:
     """q of the K sweep and of E3: share of tasks with the fixed permutation. Replications: 0.9 where the permutations are biased."""
     state_tasks: int = UNLIMITED
     """E3: number of tasks K. Paper: 2^16 or more."""
-    state_transformers: tuple[int, ...] = (8, 16, 32)
+    state_transformers: tuple[int, ...] = ()
     """E3: widths of Transformers."""
-    state_lstms: tuple[int, ...] = (16, 32, 64)
-    """E3: widths of LSTMs of one layer."""
+    state_lstms: tuple[int, ...] = ()
+    """E3: widths of LSTMs of one layer; an MLP is trained beside them."""
     biases: tuple[float, ...] = (0.0, 0.9)
     """E4: q, with K without limit."""
-    batches: tuple[int, ...] = (8, 16)
+    batches: tuple[int, ...] = ()
     """E4: sequences in a batch, at q = 0. Paper: up to 2048."""
     batch: int = 32
     """Sequences in a batch where it is not varied. Replications: 128 to 512."""
-    steps: int = 2500
+    steps: int = 1300
     """Steps of meta-training. Replications: 50 000 to 100 000."""
     lr: float = 3e-3
     """Step size of Adam for the Transformers. Replications: 2e-4 to 1e-3."""
@@ -101,7 +101,7 @@ def conditions(config: Config) -> list[dict]:
     grid = [learner("transformer", width, K, config.bias) for width in config.widths for K in config.tasks]
     grid += [learner("transformer", width, config.state_tasks, config.bias) for width in config.state_transformers]
     grid += [learner("lstm", width, config.state_tasks, config.bias) for width in config.state_lstms]
-    grid += [learner("mlp", config.width, config.state_tasks, config.bias)]
+    grid += [learner("mlp", width, config.state_tasks, config.bias) for width in config.state_lstms[:1]]
     grid += [learner("transformer", config.width, UNLIMITED, q) for q in config.biases]
     grid += [learner("transformer", config.width, UNLIMITED, 0.0, batch) for batch in config.batches]
     grid = list({tuple(condition.items()): condition for condition in grid}.values())  # experiments share runs

@@ -248,10 +248,10 @@ def test_the_plateau_ends_at_the_first_loss_below_nine_tenths_of_log_c():
 
 def test_a_small_run_gives_rows_that_hold_what_claims_need():
     config = Config(elsewhere=("wine",), T=6, d=4, width=8, widths=(8,), tasks=(2,), head_width=8, biases=(), batches=(), state_transformers=(),
-                    state_lstms=(), state_tasks=2, steps=4, every=2, probe=8, tests=16, batch=4)  # fmt: skip
+                    state_lstms=(8,), state_tasks=2, steps=4, every=2, probe=8, tests=16, batch=4)  # fmt: skip
     grid = conditions(config)
-    assert [condition["learner"] for condition in grid] == ["transformer", "mlp", "nearest neighbour", "ridge regression", "online SGD"]
-    for condition in grid[1:3]:
+    assert [condition["learner"] for condition in grid] == ["transformer", "lstm", "mlp", "nearest neighbour", "ridge regression", "online SGD"]
+    for condition in grid[2:4]:
         rows = run(config, condition, (0, 1), "cpu")
         assert len(rows) == 2
         assert all(np.isfinite(value).all() for row in rows for value in row.values())
