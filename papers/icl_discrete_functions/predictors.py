@@ -8,7 +8,7 @@ from __future__ import annotations
 import jax
 import jax.numpy as jnp
 import optax
-from jaxtyping import Array, Float, PRNGKeyArray
+from jaxtyping import Array, Float, Int, PRNGKeyArray
 
 from papers.icl_discrete_functions.tasks import distances
 
@@ -47,9 +47,12 @@ def consistent_conjunction(x: Float[Array, "B m n"], y: Float[Array, "B m"], mon
     return jnp.where(satisfied & seen, 1.0, -1.0)
 
 
-def fitted_network(key: PRNGKeyArray, x: Float[Array, "B m n"], y: Float[Array, "B m"], examples: int, width: int, steps: int, lr: float) -> Float[Array, " B"]:
+def fitted_network(
+    key: PRNGKeyArray, x: Float[Array, "B m n"], y: Float[Array, "B m"], examples: Int[Array, ""], width: int, steps: int, lr: float
+) -> Float[Array, " B"]:
     """A ReLU network with two hidden layers fitted by Adam to the first ``examples`` of each prompt; its logit at the next point."""
-    n = x.shape[-1]
+    m, n = x.shape[-2:]
+    known = jnp.arange(m) < examples  # a mask: one program for all numbers of examples
 
     def forward(params: list, x: Float[Array, "... n"]) -> Float[Array, ...]:
         for W, b in params[:-1]:
@@ -65,7 +68,7 @@ def fitted_network(key: PRNGKeyArray, x: Float[Array, "B m n"], y: Float[Array, 
 
         def step(state: tuple, _: None) -> tuple[tuple, None]:
             params, moments = state
-            grad = jax.grad(lambda params: jax.nn.softplus(-y[:examples] * forward(params, x[:examples])).mean())(params)
+            grad = jax.grad(lambda params: (jax.nn.softplus(-y * forward(params, x)) * known).sum() / examples)(params)
             updates, moments = adam.update(grad, moments)
             return (optax.apply_updates(params, updates), moments), None
 

@@ -207,9 +207,9 @@ def test_averaging_and_null_and_ties():
 def test_a_fitted_network_learns_what_a_line_separates_and_sees_no_later_label():
     x, _ = points(20, 41, 3)
     y = x[..., 0]
-    score = np.asarray(jax.jit(predictors.fitted_network, static_argnums=(3, 4, 5))(KEY, x, y, 40, 16, 60, 0.03))
+    score = np.asarray(jax.jit(predictors.fitted_network, static_argnums=(4, 5))(KEY, x, y, 40, 16, 60, 0.03))
     np.testing.assert_array_equal(np.sign(score), y[:, 40])
-    changed = np.asarray(jax.jit(predictors.fitted_network, static_argnums=(3, 4, 5))(KEY, x, np.concatenate([y[:, :40], -y[:, 40:]], 1), 40, 16, 60, 0.03))
+    changed = np.asarray(jax.jit(predictors.fitted_network, static_argnums=(4, 5))(KEY, x, np.concatenate([y[:, :40], -y[:, 40:]], 1), 40, 16, 60, 0.03))
     np.testing.assert_array_equal(score, changed)
 
 
