@@ -95,14 +95,6 @@ def plateau_slope(trials: pd.DataFrame) -> pd.Series:
     return slopes.where(table.nunique(axis=1) > 1, 0.0)  # no rounding error where every plateau is as long as the run
 
 
-@claim("labels-are-only-names")
-def renaming_gap(trials: pd.DataFrame) -> pd.Series:
-    """Accuracy on unseen tasks minus that on the same prompts with every label renamed y -> y + 1 mod C."""
-    rows = trials[(trials.learner == "transformer") & (trials.K == UNLIMITED) & (trials.q == 0)]
-    rows = rows[(rows.width == rows.width.max()) & (rows.batch == most_tasks(trials).batch.iloc[0])].set_index("seed")
-    return rows.unseen_last - rows.renamed_last
-
-
 @claim("beats-online-sgd-elsewhere")
 def lead_over_online_sgd(trials: pd.DataFrame) -> pd.Series:
     """Mean over the data sets never seen of accuracy minus that of online SGD on the same sequences."""

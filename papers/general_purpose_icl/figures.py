@@ -14,6 +14,7 @@ from papers.general_purpose_icl.claims import elsewhere, most_tasks, state_model
 from papers.general_purpose_icl.data import REPEATED
 from papers.general_purpose_icl.model import UNLIMITED
 from shared.engine import Record, draw_figures
+from shared.figures import ROLES as STYLES
 from shared.figures import TWO_COLUMNS, band, colour, reported_points, style, whiskers
 
 ROLES = ("method", "baseline", "baseline2", "baseline3", "variant")
@@ -48,8 +49,8 @@ def tasks_figure(record: Record) -> Figure:
     axes[2].set(xlabel="number of tasks K", title="memorise, or learn to learn")
     for ax in axes:
         ax.axhline(1 / record.config["C"], color="#7F7F7F", linewidth=0.7)
-    axes[0].legend(title=f"95% CI, n = {len(record.seeds)}")
-    axes[2].legend(fontsize=6)
+    axes[0].legend(title=f"95% CI, n = {len(record.seeds)}", title_fontsize=7)
+    axes[2].legend(fontsize=6, loc="lower left", bbox_to_anchor=(0, 0.2))
     return fig
 
 
@@ -69,27 +70,29 @@ def elsewhere_figure(record: Record) -> Figure:
     names = [f"{record.config['images']}, unseen", *(place.removeprefix("on ").replace("_", " ") for place in places[1:])]
     ax.set_xticks(range(len(places)), [name.replace(", ", ",\n") for name in names])
     ax.set(ylabel=f"accuracy after {record.config['T'] - 1} examples", ylim=(0, 1.02))
-    ax.legend(title=f"95% CI, n = {len(record.seeds)}", ncols=3, loc="lower right", fontsize=6)
+    ax.legend(title=f"95% CI, n = {len(record.seeds)}", title_fontsize=7, ncols=3, loc="lower right", fontsize=6)
     return fig
 
 
 def plateaus_figure(record: Record) -> Figure:
-    """Loss over training on random permutations, for each bias and for each batch size."""
+    """Loss and last answer over training, on random permutations: a line for each seed, for each bias and for each batch size."""
     trials = record.trials
-    rows = trials[(trials.learner == "transformer") & (trials.K == UNLIMITED) & (trials.width == record.config["width"])]
-    fig, axes = plt.subplots(1, 2, figsize=TWO_COLUMNS, sharey=True)
-    sweeps = (
-        (axes[0], rows[rows.batch == record.config["batch"]], "q", "bias of the permutations"),
-        (axes[1], rows[rows.q == 0], "batch", "batch size, q = 0"),
-    )
-    for ax, part, column, title in sweeps:
+    rows = trials[(trials.learner == "transformer") & (trials["K"] == UNLIMITED) & (trials.width == record.config["width"])]
+    usual = rows[rows.batch == record.config["batch"]]
+    panels = [(usual, "q", "curve_loss"), (usual, "q", "curve_last")]
+    unbiased = rows[rows.q == 0]
+    if unbiased.batch.nunique() > 1:
+        panels.append((unbiased, "batch", "curve_loss"))
+    fig, axes = plt.subplots(1, len(panels), figsize=TWO_COLUMNS)
+    for ax, (part, column, metric) in zip(axes, panels, strict=True):
         for value, role in zip(sorted(part[column].unique()), ROLES, strict=False):
-            curves = part[part[column] == value]
-            band(ax, curves.steps.iloc[0], np.stack(curves.curve_loss.to_list()), f"{column} = {value:g}", role, show_n=False)
-        ax.axhline(0.9 * math.log(record.config["C"]), color="#7F7F7F", linewidth=0.8, linestyle=(0, (2, 2)), label="end of the plateau: 0.9 log C")
-        ax.set(xlabel="step", title=title)
-        ax.legend(title=f"95% CI, n = {len(record.seeds)}")
-    axes[0].set_ylabel("loss on unseen tasks, q = 0 (nats)")
+            hue, _, dash = STYLES[role]
+            for i, row in enumerate(part[part[column] == value].itertuples()):
+                ax.plot(row.steps, getattr(row, metric), color=hue, linestyle=dash, linewidth=1, label=f"{column} = {value:g}" if i == 0 else None)
+        ax.set(xlabel="step", ylabel="loss on unseen tasks (nats)" if metric == "curve_loss" else "accuracy of the last answer, unseen tasks")
+        if metric == "curve_loss":
+            ax.axhline(0.9 * math.log(record.config["C"]), color="#7F7F7F", linewidth=0.8, linestyle=(0, (2, 2)), label="end of the plateau: 0.9 log C")
+        ax.legend(title=f"each of {len(record.seeds)} seeds", title_fontsize=7)
     return fig
 
 
@@ -107,7 +110,7 @@ def states_figure(record: Record) -> Figure:
         ax.axhline(1 / record.config["C"], color="#7F7F7F", linewidth=0.7)
         ax.set(xscale="log", xlabel=f"{label} (log scale)")
     axes[0].set_ylabel("accuracy, last answer, unseen tasks")
-    axes[1].legend(title=f"95% CI, n = {len(record.seeds)}")
+    axes[1].legend(title=f"95% CI, n = {len(record.seeds)}", title_fontsize=7)
     return fig
 
 
