@@ -145,7 +145,7 @@ def neighbour_attention(record: Record) -> Figure:
 
 def learning(record: Record) -> Figure:
     """Accuracy at the end of prompts over training."""
-    fig, axes = plt.subplots(1, 2, figsize=TWO_COLUMNS, sharey=True)
+    fig, axes = plt.subplots(1, 2, figsize=(7.0, 3.2), sharey=True)
     palette = ("method", "baseline", "baseline2", "baseline3", "variant", "variant2", "theory", "control")
     names = TITLES | {"teaching_conjunction": "taught conjunctions", "teaching_dnf": "taught DNF"}
     for ax, learner in zip(axes, ("transformer", "lstm"), strict=True):
@@ -155,7 +155,7 @@ def learning(record: Record) -> Figure:
                 band(ax, record.curve("steps", **where)[0], record.curve("learning", **where), names[task], palette[i % 8], marker=True, show_n=False)
         ax.set(xlabel="training step", title=NETWORKS[learner][0])
     axes[0].set_ylabel("accuracy, last ten positions")
-    axes[0].legend(title=f"95% CI, n = {len(record.seeds)}")
+    fig.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=5, title=f"95% CI, n = {len(record.seeds)}")
     return fig
 
 
