@@ -94,6 +94,7 @@ def design_space(record: Record) -> Figure:
     ax.set_xticks(range(len(columns)), columns, fontsize=6.5)
     ax.set_yticks(range(len(TABLE)), [name for _, name in TABLE])
     ax.spines[:].set_visible(False)
+    ax.set_title(f"geometric means over {len(record.seeds)} seeds")
     fig.colorbar(shades, ax=ax, label="relative squared error (log 10)", extend="both")
     return fig
 

@@ -9,10 +9,11 @@ import pandas as pd
 import pytest
 import torch
 
-from papers.test_time_regression import claims, layers, model, tasks
+from papers.test_time_regression import claims, layers, model, replicate, tasks
 from papers.test_time_regression.replicate import RECALLERS, Config, answers_of_one_layer, chosen_by_leave_one_out, conditions, left_out, run
 from papers.test_time_regression.trained import Recaller, trained_recall
 from shared.engine import NotRun
+from shared.seeds import torch_generator
 from shared.sequence.delta import delta_rule
 from shared.sequence.linear import linear_attention
 from shared.sequence.softmax import softmax_attention
@@ -196,11 +197,42 @@ def test_layers_answer_causally_at_any_positions(pairs, name):
     assert (answers[1] - answers[0]).abs().max() > 1e-2
 
 
+def test_each_layer_is_the_memory_that_its_name_says(pairs):
+    q, k, v = pairs
+    at, t, design = [3, T - 1], torch.arange(T), layers.layers(0.1, features=True)
+    causal = (t <= torch.tensor(at)[:, None]).double()  # (m, t)
+    dots, taylor = (kernel(q[:, :, at], k) for kernel in (model.dot_scores, layers.TAYLOR.kernel))
+
+    def answer(name, *knob):
+        return design[name].answer(q, k, v, at, *knob)
+
+    close(answer("linear"), (causal * dots) @ v / causal.sum(1, keepdim=True))
+    decay = causal * 0.9 ** (torch.tensor(at)[:, None] - t).clamp(min=0)
+    close(answer("gated linear, best scale", 0.9), (decay * dots) @ v / decay.sum(1, keepdim=True), 1e-6)  # the sum of weights is in single precision
+    close(answer("linear, Taylor features"), (causal * taylor) @ v / (causal * taylor).sum(-1, keepdim=True))
+    for i, end in enumerate(at):
+        past = k[:, :, : end + 1], v[:, :, : end + 1]
+        close(answer("discounted least squares", 0.1, 0.9)[:, :, i], (q[:, :, end : end + 1] @ model.least_squares(*past, 0.1, 0.9))[:, :, 0])
+        dual = torch.linalg.solve(layers.TAYLOR.kernel(past[0], past[0]) + 0.1 * torch.eye(end + 1, dtype=k.dtype), past[1])
+        close(answer("least squares, Taylor features", 0.1)[:, :, i], (taylor[:, :, i : i + 1, : end + 1] @ dual)[:, :, 0])
+    units = model.unit(q), model.unit(k)
+    close(answer("softmax, QK-norm", 0.3), softmax_attention(*units, v, tau=0.3)[0][:, :, at])
+    weights = model.local_weights(dots, 0.7, causal.bool())
+    close(answer("softmax", 0.7), weights @ v)
+    close(answer("local linear", 0.7), model.local_polynomial(weights, q[:, :, at], k, v, 1, ridge=layers.RIDGE))
+    gates = torch.full(k.shape[:3], 0.9, dtype=k.dtype).log()
+    close(answer("gated delta", 0.3, 0.9), delta_rule(q, k, v, model.normalised_step_size(k, 0.3), gates)[0][:, :, at])
+    close(design["longhorn"].answer(3 * q, 3 * k, v, at, 1.0), answer("longhorn", 1.0))  # its step has no unit
+
+
 def test_a_scaled_layer_takes_the_best_scale_and_a_knob_is_chosen_on_the_tuning_tasks():
     problem = tasks.linear_recall(gen(), 40, 30, 4, 0.9, 0.1)
     at = [10, 29]
     plain, scaled = (layers.tuned_error(layers.layers(0.1)[name], problem, problem, at) for name in ("linear", "linear, best scale"))
     assert (scaled < plain).all() and (scaled < 1).all()
+    y, target = (x[:, :, at] for x in (layers.linear(*problem[:3], list(range(30))), problem.target))
+    c = (y * target).sum((0, 1, 3)) / (y * y).sum((0, 1, 3))
+    close(scaled, ((c[:, None] * y - target) ** 2).sum((0, 1, 3)) / (target**2).sum((0, 1, 3)))
     one_knob = [layers.tuned_error(layers.Layer(layers.delta, ((beta,),)), problem, problem, at) for beta in layers.STEPS]
     close(layers.tuned_error(layers.layers(0.1)["delta"], problem, problem, at), torch.stack(one_knob).min(0).values)
 
@@ -223,6 +255,26 @@ def test_targets_are_noise_free_values_of_the_map_in_force():
     close(matches.double() @ v, target)
 
 
+def test_noise_is_on_stored_values_alone_and_queries_are_fresh():
+    def smooth(domain):
+        return lambda sigma: tasks.smooth_recall(gen(), 20, 50, 3, E, sigma, domain)
+
+    for draw in (lambda sigma: tasks.linear_recall(gen(), 20, 50, 6, 0.9, sigma), smooth("cube"), smooth("sphere")):
+        clean, noisy = draw(0.0), draw(0.3)
+        close(noisy.target, clean.target)
+        close(noisy.k, clean.k)
+        assert (noisy.v - clean.v).std().item() == pytest.approx(0.3, rel=0.05)
+        assert (torch.cdist(clean.q, clean.k) > 0).all()
+    assert tasks.linear_recall(gen(), 200, 20, 8, 0.0, 0.1).target.std().item() == pytest.approx(1, rel=0.05)  # A ~ N(0, 1/d) keeps the size of keys
+
+
+def test_waves_are_sines_of_three_times_the_key_along_unit_directions():
+    waves = tasks.Waves.draw(gen(), 2, 3, E)
+    close(waves.w.norm(dim=2), torch.ones(2, 1, E, dtype=torch.float64))
+    k = tasks.normal(gen(1), 2, 1, 7, 3)
+    close(waves(k)[1, 0, 4, 2], torch.sin(3 * (k[1, 0, 4] * waves.w[1, 0, :, 2]).sum() + waves.phase[1, 0, 0, 2]))
+
+
 def test_stored_keys_vary_in_norm_only():
     narrow, wide = (tasks.smooth_recall(gen(), 5, 50, 3, E, 0.05, "sphere", spread) for spread in (0.0, 0.5))
     close(model.unit(wide.k), narrow.k)
@@ -238,6 +290,23 @@ def test_leave_one_out_leaves_the_own_pair_out_and_chooses_its_best_bandwidth(pa
     flat = torch.ones_like(v) + 0.1 * v  # a constant with noise: the widest window is best
     _, tau = chosen_by_leave_one_out(scores, scores, k, k, k, flat, 0)
     assert (tau > 0.3).all()
+
+
+def test_a_chosen_bandwidth_is_best_for_pairs_that_are_left_out_and_serves_the_queries(pairs):
+    q, k, v = pairs
+    q, k, v = q[:1], k[:1], torch.sin(k[:1]) @ torch.ones(D, 1, dtype=k.dtype)
+    y, tau = chosen_by_leave_one_out(model.rbf_scores(k, k), model.rbf_scores(q, k), k, q, k, v, 1)
+
+    def answer(q, k, v, tau):
+        return model.local_polynomial(model.local_weights(model.rbf_scores(q, k), tau), q, k, v, 1, tau, layers.RIDGE)
+
+    losses = []
+    for candidate in replicate.TAUS:
+        others = [[j for j in range(T) if j != i] for i in range(T)]
+        errors = [answer(k[:, :, i : i + 1], k[:, :, rest], v[:, :, rest], candidate) - v[:, :, i : i + 1] for i, rest in enumerate(others)]
+        losses.append(torch.cat(errors).square().mean().item())
+    assert tau.item() == pytest.approx(replicate.TAUS[int(np.argmin(losses))])
+    close(y, answer(q, k, v, tau.item()))
 
 
 def test_streams_ask_for_every_key_once_and_answers_are_the_paired_values():
@@ -277,6 +346,73 @@ MINI = dataclasses.replace(
     Config(), tasks=3, tuning_tasks=2, lengths=(16, 128), rhos=(0.0, 0.9), switch_time=128, smooth_tasks=1, smooth_pairs=24, norm_spreads=(0.5,), pairs=(8, 16)
 )
 MINI = dataclasses.replace(MINI, streams=2, text_windows=1, text_length=80, timing_lengths=(64,), timing_calls=1)
+
+
+def test_knobs_are_chosen_on_other_tasks_than_those_judged(monkeypatch):
+    seen = []
+    monkeypatch.setattr(layers, "tuned_error", lambda layer, tuning, test, at: seen.append((tuning, test)) or torch.zeros(len(at)))
+    for seed in (1000, 1001):
+        replicate.recall(MINI, "linear", 0.9, seed, "cpu")
+    (tuning, test), (other_tuning, other_test) = seen[0], seen[-1]
+    assert len(tuning.q) == MINI.tuning_tasks and len(test.q) == MINI.tasks
+    for a, b in ((tuning, test), (tuning, other_tuning), (test, other_test)):
+        assert not torch.isin(a.v, b.v).any()
+    assert MINI.ridge == pytest.approx(0.1**2 * 16)
+
+
+def test_errors_of_smooth_maps_are_mean_squares_with_a_gaussian_window_on_the_cube():
+    row, other = (replicate.smooth(MINI, "cube", 2, seed, "cpu") for seed in (1000, 1001))
+    q, k, v, target = tasks.smooth_recall(torch_generator(1000, "smooth"), 1, MINI.smooth_pairs, 2, MINI.outputs, MINI.smooth_sigma, "cube")
+    y, tau = chosen_by_leave_one_out(model.rbf_scores(k, k), model.rbf_scores(q, k), k, q, k, v, 1)
+    squared = ((y - target) ** 2).mean(-1)
+    border = (q - 0.5).abs().amax(-1) > 0.4
+    got = [row[name] for name in ("error_p1", "border_p1", "interior_p1", "log10_tau_p1")]
+    np.testing.assert_allclose(got, [squared.mean(), squared[border].mean(), squared[~border].mean(), tau.log10().item()])
+    assert row["error_p0"] != other["error_p0"]
+
+
+def test_normalised_attention_does_not_see_norms_and_raw_attention_suffers_from_them():
+    equal, spread = (replicate.norms(MINI, 2, sigma_n, 1000, "cpu") for sigma_n in (0.0, 0.5))
+    assert equal["error_without"] == pytest.approx(equal["error_with"])
+    assert spread["error_with"] == pytest.approx(equal["error_with"])
+    assert spread["error_without"] > 2 * spread["error_with"]
+
+
+def test_claims_are_computed_from_the_right_rows():
+    one = {"seed": 1000}
+    at, errors = np.array([64, 128]), np.array([9.0, 1.0])
+    rows = [
+        {"experiment": "recall", "generator": "linear", "rho": rho, "length": at, "error_least_squares": 1e-3 * errors, "error_linear": linear * errors,
+         "error_linear_best_scale": best * errors} for rho, linear, best in ((0.0, 0.1, 0.01), (0.9, 10.0, 0.02))
+    ]  # fmt: skip
+    rows += [{"experiment": "recall", "generator": "switch", "length": np.array([128, 192]), "error_least_squares": np.array([1e-3, 1.0]),
+              "error_discounted_least_squares": np.array([1e-3, 1e-2])}]  # fmt: skip
+    rows += [
+        {"experiment": "norms", "Dk": Dk, "sigma_n": s, "error_without": e, "error_with": 1.0}
+        for Dk, s, e in ((2, 0.5, np.e), (4, 0.5, np.e**3), (2, 1.0, 99.0))
+    ]
+    rows += [{"experiment": "smooth", "domain": domain, "Dk": Dk, "error_p0": np.exp(log), "error_p1": 1.0}
+             for domain, Dk, log in (("cube", 2, 1), ("cube", 4, 2), ("sphere", 2, 3), ("sphere", 4, 4))]  # fmt: skip
+    recalled = {"accuracy_least_squares_conv": 1.0, "accuracy_least_squares_plain": 0.1, "accuracy_softmax_conv": 1.0, "accuracy_softmax_plain": 0.3}
+    rows += [{"experiment": "mqar", "pairs": n} | {name: x / n for name, x in recalled.items()} for n in (16, 8)] + [{"experiment": "text"} | recalled]
+    rows += [{"experiment": "timing", "timing_length": np.array([512, 1024]), "p0_seconds": np.array([1.0, 2.0]), "p1_seconds": np.array([1.0, 10.0])}]
+    rows += [{"experiment": "identities", "gradient_step": 0.1, "preconditioned_step": 0.2} | dict.fromkeys(claims.IDENTITIES, 0.0) | {"gate_of_one": 0.3}]
+    trials = pd.DataFrame([row | one for row in rows])
+    expected = {
+        claims.gap_widens: 2,
+        claims.gap_widens_at_best_scale: np.log10(2),
+        claims.forgetting: 2,
+        claims.normalisation: 2,
+        claims.first_order: 1,
+        claims.first_order_on_the_sphere: 4,
+        claims.recall_by_convolution: 0.7 / 16,
+        claims.recall_in_text: 0.7,
+        claims.cost: 5,
+        claims.one_step: 0.2,
+        claims.other_identities: 0.3,
+    }
+    for value, number in expected.items():
+        assert value(trials).to_dict() == {1000: pytest.approx(number)}, value.__name__
 
 
 def test_a_mini_run_gives_finite_rows_and_values_for_claims():
