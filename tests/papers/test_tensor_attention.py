@@ -9,6 +9,7 @@ from functools import partial
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 import pandas as pd
 import pytest
 import torch
@@ -27,9 +28,10 @@ from papers.tensor_attention.model import (
     monomials,
     taylor_coefficients,
 )
-from papers.tensor_attention.replicate import Config, conditions, draw, run
-from papers.tensor_attention.trained import Layer, accuracies, balanced_accuracy, head, head_width, init, logit, n_parameters
+from papers.tensor_attention.replicate import Config, conditions, count_degrees, draw, measure_error, run
+from papers.tensor_attention.trained import Layer, accuracies, balanced_accuracy, head, head_width, init, logit, n_parameters, training
 from shared.engine import NotRun
+from shared.seeds import numpy_rng
 
 
 @pytest.fixture(autouse=True)
@@ -289,10 +291,16 @@ def test_a_trained_head_is_exact_attention(order):
     np.testing.assert_allclose(head(*inputs), exact_attention(*inputs), atol=1e-14)
 
 
+def params_of(layer: Layer) -> dict:
+    """Random parameters of a layer, its biases not zero; no compilation."""
+    rng = np.random.default_rng(0)
+    return {name: rng.normal(size=leaf.shape) for name, leaf in jax.eval_shape(partial(init, layer=layer), jax.random.key(0)).items()}
+
+
 def test_the_layer_by_hand():
     """Concatenated token and heads, then the read-out, at one position."""
     layer = Layer(order=3, heads=2, d=3, M=7, width=4, hidden=5)
-    params = jax.tree.map(lambda leaf: np.asarray(leaf) + 0.1, jax.jit(init, static_argnums=1)(jax.random.key(0), layer))  # biases are not zero
+    params = params_of(layer)
     x = np.array([3, 0, 6, 3])
     tokens = params["table"][x]
     attended = []
@@ -331,7 +339,63 @@ def test_accuracy_on_triples_leaves_out_what_two_places_give_away():
     assert accuracies(~y, x, 50)["triples_accuracy"] == 0
 
 
+def test_a_training_step_descends_the_loss_of_match3_on_fresh_sequences():
+    layer, n, batch, seed = Layer(order=2, heads=1, d=2, M=50, width=3, hidden=8), 4, 2, jax.random.key(7)
+    _, step, _ = training(layer, n, batch, steps=20, warmup=4)
+    params = params_of(layer)
+    state = params, optax.scale_by_adam().init(params)
+    data = {"key": seed, "learning_rate": jnp.array(0.01)}
+
+    @jax.jit
+    @jax.grad
+    def slope(params, x):
+        log_odds = jax.vmap(partial(logit, params))(x)
+        return jnp.mean(jnp.logaddexp(0, jnp.where(match3(x, layer.M), -log_odds, log_odds)))
+
+    for t in (2, 3):
+        x = jax.random.randint(jax.random.fold_in(seed, t), (batch, n), 0, layer.M)
+        after, _ = jax.jit(step)(state, t, data)
+        for name, g in slope(params, x).items():  # Adam's first step is the learning rate against the sign of the gradient; the warm-up is at t / 4 of it
+            change, clear = np.asarray(after[name] - params[name]), np.abs(g) > 1e-5
+            np.testing.assert_allclose(np.where(clear, change, 0), np.where(clear, -0.01 * t / 4 * np.sign(g), 0), rtol=1e-2)
+        moved = np.flatnonzero((after["table"] != params["table"]).any(axis=1))
+        assert len(moved) > 1 and set(moved) <= set(np.asarray(x).ravel())  # the tokens of this step's sequences
+
+
 # From end to end
+
+
+def test_entries_are_within_the_bound_and_of_five_draws():
+    for entries in ("uniform", "signs"):
+        Q, keys, values = draw(np.random.default_rng(0), entries, 1.5, 200, 4)
+        matrices = np.stack([Q, *keys, *values])
+        assert np.abs(matrices).max() <= 1.5
+        assert (np.abs(matrices) == 1.5).all() == (entries == "signs")
+        assert np.abs(matrices.mean()) < 0.1 and np.abs(np.corrcoef(matrices.reshape(5, -1)) - np.eye(5)).max() < 0.15
+        assert np.square(matrices).mean() == pytest.approx(1.5**2 if entries == "signs" else 1.5**2 / 3, rel=0.05)
+
+
+def test_measured_errors_are_those_of_both_polynomials():
+    condition = {"entries": "signs", "d": 2, "n": 5, "B": 1.5}
+    config = Config(degrees=(2, 4), max_rank=10)  # rank 15 of degree 4 is too large
+    row, other = (measure_error(config, condition, seed) for seed in (1000, 1001))
+    assert row["degree"].tolist() == [2] and row["rank"].tolist() == [6]
+    inputs = draw(numpy_rng(1000, "entries"), "signs", 1.5, 5, 2)
+    A, products = weights(*inputs[:2]), np.einsum("ac,bc->abc", *inputs[2]).reshape(25, -1)
+    exact = A @ products / A.sum(axis=1, keepdims=True)
+    for name, p in (("taylor", [1, 1, 0.5]), ("chebyshev", chebyshev_coefficients(2, 1.5**3))):
+        truncated = np.polynomial.polynomial.polyval(np.log(A), p)
+        error = np.abs(truncated @ products / truncated.sum(axis=1, keepdims=True) - exact).max()
+        assert row[f"error_{name}"] == pytest.approx([error])
+    assert row["chebyshev_relative_error"] == pytest.approx([chebyshev_relative_error(2, 1.5**3)])
+    assert row["largest_output"] == pytest.approx(np.abs(exact).max())
+    assert row["error_taylor"] != other["error_taylor"]
+
+
+def test_degrees_are_counted_on_the_logits_of_each_order():
+    config = Config(degree_bounds=(1.0, 2.0))
+    for order in (2, 4):
+        assert count_degrees(config, {"order": order}, 0)["degree_needed"].tolist() == [degree_needed(1.0, 0.01), degree_needed(2.0**order, 0.01)]
 
 
 SMALL = Config(
