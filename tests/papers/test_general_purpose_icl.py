@@ -48,6 +48,14 @@ accuracy_of = jax.jit(accuracy, static_argnums=(0, 3))
 SHAPES = {kind: Shape(kind, 16, 2 if kind == "transformer" else 1, 2, T, D, C) for kind in ("transformer", "lstm", "mlp")}
 
 
+@pytest.fixture(scope="module", autouse=True)
+def quick_compilation():
+    """Nearly all the time of these tests is compilation: leave out most optimisations."""
+    jax.config.update("jax_disable_most_optimizations", True)
+    yield
+    jax.config.update("jax_disable_most_optimizations", False)
+
+
 @pytest.fixture(scope="module")
 def base() -> Base:
     return meta_training_set("digits", C)[0]
