@@ -14,6 +14,7 @@ from sklearn.neighbors import KNeighborsClassifier
 from papers.icl_discrete_functions import model, predictors, tasks
 from papers.icl_discrete_functions.replicate import Config, conditions, run
 from papers.icl_discrete_functions.tasks import Task
+from shared.lms import jax_model
 from shared.seeds import jax_key
 
 KEY = jax_key(0, "test")
@@ -300,6 +301,19 @@ def test_attention_to_the_neighbour_is_found_where_it_is_put():
     share = jax.jit(model.neighbour_attention, static_argnums=(1, 2))(params, net, task, tasks.Prompts(x, y, None))
     assert share.shape == (1, 2, 6)
     np.testing.assert_allclose(share, np.tile([0, 1 / 3, 1 / 5, 1 / 7, 1 / 9, 1 / 11], (1, 2, 1)), rtol=1e-5)
+
+
+def test_attention_to_the_neighbour_is_that_on_its_label_not_on_its_point():
+    task = Task("nearest_neighbour", 5, 6, start=2)
+    net, params = network("transformer")
+    x, y = points(4, 6, 5)
+    share = jax.jit(model.neighbour_attention, static_argnums=(1, 2))(params, net, task, tasks.Prompts(x, y, None))
+    h = model.through(params["read_in"], model.tokens(jnp.asarray(x), jnp.asarray(y)))
+    patterns = np.asarray(jax_model.attention_patterns(params["backbone"], model.transformer_config(net, task), h))  # (layers, B, H, T, T)
+    for k in range(1, 6):
+        neighbours = [int(np.argmin([(x[b, k] != x[b, i]).sum() for i in range(k)])) for b in range(4)]
+        expected = np.mean([patterns[:, b, :, 2 * k, 2 * i + 1] for b, i in enumerate(neighbours)], axis=0)
+        np.testing.assert_allclose(share[..., k], expected, atol=1e-5)
 
 
 # ---- training ----
