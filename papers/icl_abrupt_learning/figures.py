@@ -61,18 +61,16 @@ def attention(record: Record) -> Figure:
 
 
 def data_dependence(record: Record) -> Figure:
-    """IC and IW accuracy at the end against classes, noise and the Zipf exponent."""
-    fig, axes = plt.subplots(1, 4, figsize=(7.4, 2.7), sharey=True)
+    """IC and IW accuracy at the end against classes for each burstiness, against noise and against the Zipf exponent."""
     grid = record.select(experiment="grid")
-    for ax, B in zip(axes[:2], (1, 2), strict=True):
-        rows = grid[grid.B == B]
-        against(ax, rows, "K", f"B = {B}: classes K")
-        if rows.empty:
-            ax.set_visible(False)
-    against(axes[2], sweep(record.trials, "noise"), "eps", r"noise $\varepsilon$" + f", K = {record.config['noise_K']}, B = {record.config['noise_B']}")
-    against(axes[3], sweep(record.trials, "zipf"), "alpha", rf"Zipf $\alpha$, K = {record.config['alpha_K']}, B = {record.config['alpha_B']}")
+    bursts = sorted(grid.B.unique())
+    fig, axes = plt.subplots(1, len(bursts) + 2, figsize=(1.85 * (len(bursts) + 2), 2.7), sharey=True)
+    for ax, B in zip(axes, bursts, strict=False):
+        against(ax, grid[grid.B == B], "K", f"B = {B:g}: classes K")
+    against(axes[-2], sweep(record.trials, "noise"), "eps", r"noise $\varepsilon$" + f", K = {record.config['noise_K']}, B = {record.config['noise_B']}")
+    against(axes[-1], sweep(record.trials, "zipf"), "alpha", rf"Zipf $\alpha$, K = {record.config['alpha_K']}, B = {record.config['alpha_B']}")
     axes[0].set(ylabel="accuracy at the end", ylim=(-0.03, 1.03))
-    axes[3].legend(title=f"95% CI, n = {len(record.seeds)}", loc="center left")
+    axes[-1].legend(title=f"95% CI, n = {len(record.seeds)}", loc="center left")
     return fig
 
 
@@ -137,7 +135,7 @@ def nested_logits(record: Record) -> Figure:
     curves.axhline(np.log(N), color="#7F7F7F", linewidth=0.7, linestyle=(0, (2, 2)), label="ln N")
     curves.set(xscale="log", xlim=(100, steps[-1]), xlabel="step (log scale)", title=f"loss, N = {N}, five starts of seed {record.seeds[0]}")
     curves.legend(loc="lower left")
-    times.set(yscale="log", ylabel="steps to loss < ln(N)/2 (log scale)", title=f"{learnt.size} starts")
+    times.set(yscale="log", ylabel="steps to loss < ln(N)/2 (log scale)", title=f"{learnt.size} starts: quartiles, 1.5 IQR")
     times.set_xticks(range(len(sizes)), [f"L = {L}" for L in sizes])
     beta2, xi = np.meshgrid(np.linspace(-6, 10, 60), np.linspace(-4, 16, 60))
     flat = NestedLogits(np.full(beta2.size, 5.0), beta2.ravel(), xi.ravel())
