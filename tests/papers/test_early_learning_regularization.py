@@ -7,12 +7,14 @@ import dataclasses
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 import torch.nn.functional as F
 from scipy.optimize import linprog
+from sklearn.datasets import load_digits
 
-from papers.early_learning_regularization import linear, mlp
+from papers.early_learning_regularization import claims, linear, mlp, replicate
 from papers.early_learning_regularization.losses import LOSSES, elr_gradient, elr_penalty, loss, objective, updated_targets
 from papers.early_learning_regularization.photographs import NoisyLabelLoss
 from papers.early_learning_regularization.replicate import Config, conditions, draw_digits, run
@@ -181,6 +183,8 @@ def test_the_early_phase_ends_at_the_first_step_that_reaches_its_mark(points):
         theta, steps = theta - 0.02 * linear.gradient(theta, points), steps + 1
     assert int(end.step) == steps
     assert np.allclose(end.theta, theta, atol=1e-5)
+    slope = linear.gradient(start, points)
+    assert float(end.alignment) <= float(-(slope @ points.v) / jnp.linalg.norm(slope)) + 1e-6
 
 
 def test_an_epoch_of_batches_visits_no_example_twice():
@@ -230,17 +234,107 @@ def test_full_batch_elr_does_not_depend_on_the_order_of_the_training_set():
 
 
 def test_digits_are_split_apart_and_only_training_and_validation_labels_are_noisy():
-    examples, (x_valid, _) = draw_digits(0, 0.4)
+    examples, (x_valid, y_valid) = draw_digits(0, 0.4)
     assert (len(examples.x), len(x_valid), len(examples.x_test)) == (1259, 179, 359)
     assert (examples.given != examples.true).mean() == pytest.approx(0.36, abs=0.03)
+    images, labels = load_digits(return_X_y=True)
+    true = {image.tobytes(): label for image, label in zip(images.astype(np.float32), labels, strict=True)}
+
+    def labelled(x):
+        return np.array([true[(16 * image).round().astype(np.float32).tobytes()] for image in x])
+
+    assert np.array_equal(labelled(examples.x), examples.true)
+    assert np.array_equal(labelled(examples.x_test), examples.y_test)
+    assert (labelled(x_valid) != y_valid).mean() == pytest.approx(0.36, abs=0.12)
+    parts = [{image.tobytes() for image in x} for x in (examples.x, x_valid, examples.x_test)]
+    assert not (parts[0] & parts[1] or parts[0] & parts[2] or parts[1] & parts[2])
     again, _ = draw_digits(1, 0.4)
     assert not np.array_equal(examples.x_test, again.x_test)
 
 
-def test_a_miniature_of_every_part_gives_a_row_a_seed():
+def test_measures_of_the_digits_network_by_hand():
+    answers = jnp.array([0, 1, 2, 3, 0, 1])
+    examples = mlp.Examples(
+        x=jnp.eye(4)[answers],
+        given=jnp.array([0, 1, 0, 3, 2, 0]),
+        true=jnp.array([0, 1, 2, 2, 1, 2]),
+        x_test=jnp.eye(4)[:2],
+        y_test=jnp.array([0, 3]),
+        key=jax_key(0, ""),
+    )
+    targets = jnp.eye(4)[jnp.array([0, 1, 2, 2, 1, 0])]
+    identity = mlp.Run([(jnp.eye(4), jnp.zeros(4))], [], targets)
+    # Wrong labels: rows 2 to 5, answered 2 (true), 3 (given), 0 and 1 (neither).
+    expected = {"right_correct": 1, "wrong_correct": 1 / 4, "wrong_memorised": 1 / 4, "test_accuracy": 1 / 2, "target_accuracy": 5 / 6}
+    assert {name: float(value) for name, value in mlp.measure(identity, examples).items()} == pytest.approx(expected)
+
+
+def test_measures_of_the_linear_model_by_hand():
+    points = linear.Points(x=jnp.array([[1.0], [2.0], [3.0], [4.0]]), true=jnp.array([1.0, 1, -1, -1]), observed=jnp.array([1.0, -1, 1, 1]), v=jnp.ones(1))
+    targets = jnp.array([[0.6, 0.1], [0.1, 0.6], [0.1, 0.6], [0.6, 0.1]])
+    got = replicate.measure_linear((jnp.ones(1), targets), (points, (jnp.array([[1.0], [-1.0], [2.0], [3.0]]), jnp.array([1.0, -1.0, -1.0, 1.0])), None))
+    expected = {"right_correct": 1, "wrong_correct": 1 / 3, "wrong_memorised": 2 / 3, "test_accuracy": 3 / 4, "target_accuracy": 1 / 2}
+    expected |= {"kappa_right": 1 - np.tanh(1), "kappa_wrong": np.sqrt(((np.tanh(2) + 1) ** 2 + (np.tanh(3) - 1) ** 2 + (np.tanh(4) - 1) ** 2) / 3)}
+    assert {name: float(value) for name, value in got.items()} == pytest.approx(expected, rel=1e-4)
+
+
+def test_the_rate_falls_to_a_hundredth_at_each_decay(monkeypatch):
+    monkeypatch.setattr(replicate.mlp, "step", lambda *_, rate, **__: rate)
+    step = replicate.digits_step.__wrapped__(64, 0.05, (10, 20))
+    assert [float(step(None, t, (None, None, None))) for t in (0, 9, 10, 19, 20)] == pytest.approx([0.05, 0.05, 5e-4, 5e-4, 5e-6])
+
+
+def test_the_early_phase_is_measured_at_both_ends_and_by_the_seed():
+    config = Config(passage_n=60, passage_p=50)
+    condition = {"part": "passage", "sigma": 0.02}
+    seed = 4
+    _, row = run(config, condition, (3, seed), "cpu")
+    points = linear.draw_points(jax_key(seed, "data"), 60, 50, 0.02, 0.4)
+    theta = np.asarray(linear.draw_start(jax_key(seed, "start"), points.v, 2.0, 0.05))
+    x, true, observed = np.asarray(points.x), np.asarray(points.true), np.asarray(points.observed)
+    wrong = true != observed
+    for when in ("start", "T"):
+        squares = (np.tanh(x @ theta) - observed) ** 2
+        assert row[f"kappa2_wrong_{when}"] == pytest.approx(squares[wrong].mean(), rel=1e-3)
+        assert row[f"kappa2_right_{when}"] == pytest.approx(squares[~wrong].mean(), rel=1e-3)
+        assert row[f"wrong_correct_{when}"] == pytest.approx((np.sign(x @ theta) == true)[wrong].mean(), abs=1e-6)
+        for _ in range(int(row["T"])):
+            theta = theta - 0.02 * x.T @ (np.tanh(x @ theta) - observed) / (2 * 60)
+
+
+def test_claims_on_planted_trials():
+    digits = {"part": "digits", "schedule": "constant", "beta": 0.7, "noise": 0.4, "seed": 7}
+
+    def curves(memorised, accuracy=0.0):
+        return {"wrong_memorised": np.array([0.5, memorised]), "test_accuracy": np.array([0.99, accuracy])}
+
+    trials = pd.DataFrame(
+        [
+            {"part": "passage", "sigma": 0.02, "seed": 7, "kappa2_wrong_T": 1.4, "kappa2_wrong_start": 1.0, "kappa2_right_T": 0.7, "kappa2_right_start": 0.9},
+            {"part": "linear", "loss": "ce", "radius": 0.1, "seed": 7, "wrong_correct": np.array([0.5, 0.95, 0.01])},
+            digits | {"loss": "ce", "lam": 0.0} | curves(0.9, 0.7),
+            digits | {"loss": "elr", "lam": 3.0} | curves(0.2, 0.8),
+            *(digits | {"loss": "kl", "lam": lam} | curves(memorised) for lam, memorised in ((1.0, 0.8), (5.0, 0.5), (10.0, 0.6))),
+            digits | {"noise": 0.6, "loss": "elr", "lam": 3.0} | curves(0.0, 0.6),
+            digits | {"noise": 0.6, "loss": "elr", "lam": 3.0, "beta": 0.0} | curves(0.0, 0.2),
+            digits | {"schedule": "decay", "loss": "ce", "lam": 0.0} | curves(1.0, 0.75),
+            digits | {"schedule": "decay", "loss": "elr", "lam": 3.0} | curves(0.1, 0.97),
+            *(digits | {"schedule": "decay", "loss": "kl", "lam": lam} | curves(memorised) for lam, memorised in ((1.0, 0.9), (5.0, 0.8), (10.0, 0.7))),
+        ]
+    )
+    expected = {
+        claims.coefficients_cross: 0.2, claims.early_then_memorise: 0.94, claims.memorised_ce_minus_elr: 0.7, claims.accuracy_elr_minus_ce: 0.1,
+        claims.memorised_best_kl_minus_elr: 0.3, claims.accuracy_with_minus_without_averaging: 0.4, claims.decay_memorised_ce_minus_elr: 0.9,
+        claims.decay_accuracy_elr_minus_ce: 0.22, claims.decay_memorised_best_kl_minus_elr: 0.6,
+    }  # fmt: skip
+    for claim, value in expected.items():
+        assert claim(trials).to_dict() == pytest.approx({7: value}), claim.__name__
+
+
+def test_a_miniature_of_the_other_parts_gives_a_row_a_seed():
     config = Config(passage_n=60, passage_p=50, passage_sigmas=(0.02,), linear_n=30, linear_p=20, linear_steps=20, linear_radii=(0.1,), linear_test=50)
     config = dataclasses.replace(config, hidden=8, epochs=1)
-    for part in ("passage", "linear", "digits"):
+    for part in ("linear", "digits"):  # the early phase is run above
         condition = next(c for c in conditions(config) if c["part"] == part)
         rows = run(config, condition, (0, 1), "cpu")
         assert len(rows) == 2
