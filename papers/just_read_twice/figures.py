@@ -160,7 +160,10 @@ def prefill_over(record: Record, sweep: str, axis: str) -> Figure:
         places = sorted({*map(int, x), *(paper["softmax"] if title.startswith("time") else ())})
         ax.set_xticks(places, [str(place) for place in places], rotation=30)
         ax.tick_params(axis="x", which="minor", bottom=False, labelbottom=False)
+    for ax in axes[:3]:
         ax.legend(fontsize=6)
+    fig.suptitle(f"geometric means, bands: 95% CI, n = {len(record.seeds)}", fontsize=7)
+    axes[3].legend(fontsize=6, loc="lower right", bbox_to_anchor=(1, 0.06))
     return fig
 
 

@@ -11,8 +11,9 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from papers.just_read_twice import claims, model, prefill, tasks
+from papers.just_read_twice import claims, model, prefill, replicate, tasks
 from papers.just_read_twice.replicate import Config, both_orders, by_order, conditions, peak_bytes, run, seconds_in_turns
+from shared.seeds import numpy_rng
 from shared.sequence.features import Taylor
 from shared.sequence.linear import empty_memory, linear_attention, linear_attention_step, memorise, prefix_linear_attention, recall
 from shared.sequence.recurrence import unroll
@@ -306,6 +307,31 @@ def test_peak_memory_counts_what_is_alive_at_once():
     assert 16_000 <= peak_bytes(call, "cpu") < 16_500
 
 
+def test_the_median_call_counts(monkeypatch):
+    clock, lasts = [0.0], iter((100, 1, 9, 2))  # the first is not counted
+    monkeypatch.setattr(replicate.time, "perf_counter", lambda: clock[0])
+
+    def call():
+        clock[0] += next(lasts)
+
+    assert seconds_in_turns({"a": call}, 3, "cpu") == {"a": 2}
+
+
+def test_each_method_reads_the_prompt_that_its_claim_is_about(monkeypatch):
+    seen = set()
+
+    def spy(method, work, normalise=False, **settings):
+        assert work.q.shape[:2] == work.wide_q.shape[:2] == (1, 4) and work.wide_q.shape[2:] == (64, 64)
+        assert all(x.dtype == torch.float32 for x in work)
+        seen.add((method, normalise, work.q.shape[2]))
+        return prefill.prefill(method, work, normalise, **settings)
+
+    monkeypatch.setattr(replicate, "prefill", spy)
+    replicate.time_prefill(dataclasses.replace(TINY, lengths=(64,)), "length", 1000, "cpu")
+    once = {("softmax", False, 64)} | {(method, normalise, 64) for method in ("based", "jrt_rnn") for normalise in (False, True)}
+    assert seen == once | {("jrt_prompt", False, 128), ("jrt_prompt", True, 128)}
+
+
 def test_calls_are_timed_in_turns_without_the_first():
     order = []
     seconds = seconds_in_turns({"a": lambda: order.append("a"), "b": lambda: order.append("b")}, 3, "cpu")
@@ -370,6 +396,46 @@ def test_a_mini_run_learns_the_shortest_sets_and_gives_its_rows():
     assert row["N"].tolist() == [64, 128] and (row["seconds_jrt_rnn_normalised"] > 0).all()
     assert row["state_bytes_softmax"].tolist() == [2 * 4 * 64 * 64 * 4, 2 * 4 * 128 * 64 * 4]
     assert len(set(row["state_bytes_based"])) == 1
+
+
+@pytest.mark.parametrize(
+    ("reader", "kind", "reads"), [("causal", "causal", 1), ("noncausal", "noncausal", 1), ("repeated", "causal", 2), ("prefix", "prefix", 1)]
+)
+def test_a_reader_is_trained_and_tested_on_what_it_is_named_after(monkeypatch, reader, kind, reads):
+    made, drawn, streams = [], [], []
+
+    def generator(seed, purpose):
+        streams.append((seed, purpose))
+        return numpy_rng(seed, purpose)
+
+    def network(*settings):
+        made.append(model.Network(*settings))
+        made[-1].start = made[-1].tokens.weight.clone()
+        return made[-1]
+
+    def draw(rng, examples, A, B, vocabulary, reads):
+        tokens, t = tasks.set_disjointness(rng, examples, A, B, vocabulary, reads)
+        drawn.append((examples, (A, B), reads, tokens[: TINY.batch]))
+        return tokens, t
+
+    monkeypatch.setattr(replicate, "numpy_rng", generator)
+    monkeypatch.setattr(replicate, "Network", network)
+    monkeypatch.setattr(replicate, "set_disjointness", draw)
+    settings = dataclasses.replace(TINY, steps=20, learning_rates=(1e-3,))
+    run(settings, {"experiment": "disjointness", "reader": reader, "d": 4}, (1000, 1001), "cpu")
+
+    first, second = drawn[: len(drawn) // 2], drawn[len(drawn) // 2 :]
+    training, validation, test, zero_shot = first[:20], first[20:22], first[22:26], first[26:]
+    assert [net.layers[1].mixer.kind for net in made] == [kind, kind]
+    assert {(pair, times) for _, pair, times, _ in training} == {((1, 2), reads), ((2, 1), reads)}
+    assert [(examples, pair, times) for examples, pair, times, _ in validation] == [(500, (1, 2), reads), (500, (2, 1), reads)]
+    assert [(pair, times) for _, pair, times, _ in test] == [(pair, reads) for pair in ((1, 2), (1, 4), (2, 1), (4, 1))]
+    assert [(pair, times) for _, pair, times, _ in zero_shot] == ([(pair, 2) for _, pair, *_ in test] if reader == "causal" else [])
+    assert len({stream for stream in streams if stream[0] == 1000}) == 3  # one for training, validation and test each
+    same_pair = [next(tokens for _, pair, _, tokens in part if pair == (1, 2)) for part in (training, validation, test)]
+    assert all((a != b).any() for a, b in ((same_pair[0], same_pair[1]), (same_pair[0], same_pair[2]), (same_pair[1], same_pair[2])))
+    assert any(a[3].shape != b[3].shape or (a[3] != b[3]).any() for a, b in zip(first[:20], second[:20], strict=True))
+    assert (made[0].start != made[1].start).any()  # another seed, another start
 
 
 def test_repeating_zero_shot_is_measured_for_the_causal_reader_only():
