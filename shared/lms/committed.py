@@ -9,4 +9,5 @@ SHA256 = {
     "tokenizers/en8kw.json": "cc5ebd1b251b2ef1d8f989b8b84483a809c8a8f47114736127fbb702716fbacf",
     "tokenizers/py2k.json": "8dc3cbc32f8fb304cb8aa5d4a3f38b434c5796d2580a63b3fe19acd556c89761",
     "weights/dec-xs-0.safetensors": "739d6af0363a204da348d3d0bd85c664fbad8e89d16bc113e8558654e781ea52",
+    "weights/dec-xs-1.safetensors": "655f0a10ff5e9ede4911e4f6408959410a73087080bd4a8686b946f41711a635",
 }
