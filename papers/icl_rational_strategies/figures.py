@@ -48,10 +48,21 @@ def weight_maps(record: Record) -> Figure:
     return fig
 
 
+def correlations(rows, observed: str) -> tuple[float, float]:
+    """Pearson's r of predicted and observed weight over kept cells, and the same within a diversity (less its mean over checkpoints); seed means."""
+    over_all, within = [], []
+    for row in rows.itertuples():
+        cells = [values[int(row.first_kept) :].astype(float) for values in (row.w_predicted, getattr(row, observed))]
+        over_all.append(np.corrcoef(*(values.ravel() for values in cells))[0, 1])
+        within.append(np.corrcoef(*((values - values.mean(axis=0)).ravel() for values in cells))[0, 1])
+    return float(np.mean(over_all)), float(np.mean(within))
+
+
 def predicted_against_observed(record: Record) -> Figure:
     rows = one_setting(record.trials)
     fig, axes = plt.subplots(1, 2, figsize=TWO_COLUMNS)
-    for ax, observed, name in ((axes[0], "w_id", "training urns (ID)"), (axes[1], "w_ood", "fresh urns (OOD)")):
+    for ax, observed, name, paper in ((axes[0], "w_id", "training urns (ID)", 0.992), (axes[1], "w_ood", "fresh urns (OOD)", 0.970)):
+        r, within = correlations(rows, observed)
         ax.plot([0, 1], [0, 1], color=colour("theory"), linewidth=0.7, zorder=0)
         for row in rows.itertuples():
             held_out = np.ones_like(row.w_predicted, bool)
@@ -60,9 +71,10 @@ def predicted_against_observed(record: Record) -> Figure:
             later = np.arange(len(row.steps))[:, None] >= row.first_kept
             for mask, role, label in ((~held_out & later, "method", "fitted on"), (held_out & later, "baseline", "held out")):
                 ax.scatter(row.w_predicted[mask], getattr(row, observed)[mask], s=5, color=colour(role), alpha=0.45, linewidth=0, label=label)
-        ax.set(xlabel="predicted $w_M$", ylabel="observed $w$", title=name, xlim=(-0.03, 1.03), ylim=(-0.03, 1.03))
+        ax.set_title(f"{name}\nr = {r:.3f} (paper {paper:.3f}); within a diversity r = {within:.2f}")
+        ax.set(xlabel="predicted $w_M$", ylabel="observed $w$", xlim=(-0.03, 1.03), ylim=(-0.03, 1.03))
     handles, labels = axes[0].get_legend_handles_labels()
-    axes[0].legend(handles[:2], labels[:2], title=f"all checkpoints, D and {len(rows)} seeds", title_fontsize=7)
+    axes[0].legend(handles[:2], labels[:2], title=f"kept checkpoints, all D, {len(rows)} seeds", title_fontsize=7)
     return fig
 
 
@@ -77,7 +89,7 @@ def odds_maps(record: Record) -> Figure:
     limit = max(np.abs(values).max() for values in maps.values())
     fig, axes = plt.subplots(1, 3, figsize=TWO_COLUMNS, sharey=True)
     for ax, (title, values) in zip(axes, maps.items(), strict=True):
-        drawn = heat(ax, row, values, title, vmin=-limit, vmax=limit, cmap="RdBu_r")
+        drawn = heat(ax, row, values, title, vmin=-limit, vmax=limit, cmap=plt.get_cmap("RdBu_r", 21))  # levels that survive in the bar, too
     axes[0].set_ylabel("training urns D")
     fig.colorbar(drawn, ax=axes, label="M over G, nats")
     fig.suptitle("The fitted model of one seed", fontsize=8)
@@ -95,7 +107,7 @@ def log_odds(record: Record) -> Figure:
         ax.plot(x, np.log(predicted / (1 - predicted)), color=hue, label=f"D = {D}")
         ax.scatter(x, np.log(observed / (1 - observed)), color=hue, s=5, linewidth=0)
     ax.set(xlabel=f"$N^{{1-\\alpha}}$, fitted $\\alpha$ = {row.alpha:.2f}", ylabel="log odds of M over G", ylim=(-7, 7))
-    ax.legend(ncols=2, title="line: model; dots: best mixture; one seed", title_fontsize=7)
+    ax.legend(ncols=2, title="line: model; dots: best mixture, at most ±6.9; one seed", title_fontsize=7)
     return fig
 
 
@@ -104,14 +116,14 @@ def transience(record: Record) -> Figure:
     Ds = rows.iloc[0].diversities.astype(int)
     chosen = record.config["transience_diversity"]
     fig, ax = plt.subplots(figsize=ONE_COLUMN)
-    curves = np.stack(rows.ood_kl)  # (seeds, checkpoints, D)
-    k = int(np.flatnonzero(Ds == chosen)[0])
-    band(ax, rows.iloc[0].steps, np.stack(rows.ood_kl_transient), f"D = {chosen}", role="method")
-    band(ax, rows.iloc[0].steps, curves[:, :, -1], f"D = {Ds[-1]}", role="variant", show_n=False)
-    band(ax, rows.iloc[0].steps, curves[:, :, 0], f"D = {Ds[0]}", role="variant2", show_n=False)
-    ax.axhline(np.stack(rows.ood_kl_G)[:, k].mean(), color=colour("theory"), linestyle=":", label="G")
-    ax.axhline(np.stack(rows.ood_kl_M)[:, k].mean(), color=colour("control"), linestyle="--", label=f"M, D = {chosen}")
-    ax.set(xscale="log", xlabel="training steps N (log)", ylabel="KL to the true urn, fresh urns")
+    above_G = np.stack(rows.ood_kl) - np.stack(rows.ood_kl_G)[:, None]  # (seeds, checkpoints, D); the seeds' sequences differ more than their curves
+    for D, role in ((chosen, "method"), (Ds[-1], "variant")):
+        k = int(np.flatnonzero(Ds == D)[0])
+        band(ax, rows.iloc[0].steps, above_G[:, :, k], f"D = {D}", role=role, show_n=role == "method")
+        ax.axhline((np.stack(rows.ood_kl_M) - np.stack(rows.ood_kl_G))[:, k].mean(), color=colour(role), linestyle=":", linewidth=0.8, label=f"M, D = {D}")
+    ax.axhline(0, color=colour("theory"), linewidth=0.8, label="G")
+    ax.axvspan(rows.iloc[0].steps[0], record.config["warmup"], color="#000000", alpha=0.06, linewidth=0, label="warm-up")
+    ax.set(xscale="log", xlabel="training steps N (log)", ylabel="KL to the true urn, less G's (fresh urns)")
     ax.legend()
     return fig
 
@@ -121,11 +133,14 @@ def switches(record: Record) -> Figure:
     fig, ax = plt.subplots(figsize=ONE_COLUMN)
     for i, row in enumerate(rows.itertuples()):
         D, t = switch_times(row)
-        ax.scatter(D, t, s=12, color=colour("method"), alpha=0.7, linewidth=0, label="seeds" if i == 0 else None)
+        hue = colour(("method", "variant", "variant2")[i % 3])
+        ax.plot(D * 1.04 ** (i - 1), t, "o", color=hue, markersize=3, label=f"seed {row.Index}")  # side by side where they agree
         if len(D) >= 2:
-            ax.plot(D, log_log_fit(D, t).predict(D), color=colour("method"), linewidth=0.8)
+            ax.plot(D, log_log_fit(D, t).predict(D), color=hue, linewidth=0.8)
         if i == 0 and len(D):
             ax.plot(D, t[0] * D / D[0], color=colour("theory"), linestyle=":", label="slope 1")
+    known_from = rows.iloc[0].steps[int(rows.first_kept.min())]
+    ax.axhspan(rows.iloc[0].steps[0], known_from, color="#000000", alpha=0.06, linewidth=0, label="before the threshold")
     ax.set(xscale="log", yscale="log", xlabel="training urns D (log)", ylabel="switch time t*(D), steps (log)")
     ax.legend()
     return fig
@@ -144,11 +159,10 @@ def ablations(record: Record) -> Figure:
     }
     fig, (ax, side) = plt.subplots(1, 2, figsize=TWO_COLUMNS, width_ratios=(3, 1))
     for place, name in enumerate(names):
-        whiskers(ax, place, rows[f"divergence_{name}"], role="method" if name == "full" else "baseline", horizontal=True)
-    ax.axvline(rows.least_divergence.mean(), color=colour("theory"), linestyle=":", label="best weight in every cell")
-    ax.set(yticks=range(len(names)), yticklabels=names.values(), xlabel=f"KL(Transformer || mixture), kept cells (95% CI, n = {len(rows)})", xscale="log")
+        whiskers(ax, place, rows[f"divergence_{name}"] - rows.least_divergence, role="method" if name == "full" else "baseline", horizontal=True)
+    ax.set(yticks=range(len(names)), yticklabels=names.values(), xscale="log")
+    ax.set_xlabel(f"KL(Transformer || mixture) less that of the best weight in every cell (95% CI, n = {len(rows)})")
     ax.invert_yaxis()
-    ax.legend()
     whiskers(side, 0, rows.alpha)
     side.set(xticks=[0], xticklabels=["alpha"], xlim=(-0.6, 0.6), ylim=(0, 1.05))
     reported(side, 0.778)
