@@ -340,7 +340,7 @@ def test_accuracy_on_triples_leaves_out_what_two_places_give_away():
 
 
 def test_a_training_step_descends_the_loss_of_match3_on_fresh_sequences():
-    layer, n, batch, seed = Layer(order=2, heads=1, d=2, M=50, width=3, hidden=8), 4, 2, jax.random.key(7)
+    layer, n, batch, seed = Layer(order=2, heads=1, d=2, M=50, width=3, hidden=8), 6, 3, jax.random.key(7)
     _, step, _ = training(layer, n, batch, steps=20, warmup=4)
     params = params_of(layer)
     state = params, optax.scale_by_adam().init(params)
@@ -354,6 +354,7 @@ def test_a_training_step_descends_the_loss_of_match3_on_fresh_sequences():
 
     for t in (2, 3):
         x = jax.random.randint(jax.random.fold_in(seed, t), (batch, n), 0, layer.M)
+        assert (match3(x, layer.M) != match3_of_two(x, layer.M)).any()
         after, _ = jax.jit(step)(state, t, data)
         for name, g in slope(params, x).items():  # Adam's first step is the learning rate against the sign of the gradient; the warm-up is at t / 4 of it
             change, clear = np.asarray(after[name] - params[name]), np.abs(g) > 1e-5

@@ -94,6 +94,7 @@ def test_the_implicit_step_is_proximal_and_has_the_projection_as_its_limit(pairs
     objective = ((after - S) ** 2).sum() + delta * ((v - k @ after) ** 2).sum()
     close(torch.autograd.grad(objective, after)[0], torch.zeros_like(S))
     close(model.implicit_step_size(k, 1e12), 1 / (k**2).sum(-1))
+    close(model.normalised_step_size(k, 1.0), 1 / (k**2).sum(-1))
 
 
 def test_momentum_is_torchs_sgd_with_momentum(pairs):
@@ -174,6 +175,12 @@ def test_the_ridge_is_relative_to_the_variance_in_the_window(pairs):
     y = model.local_polynomial(weights, q, k, v, 1, ridge=0.1)
     close(model.local_polynomial(weights, 7 * q, 7 * k, v, 1, ridge=0.1), y)
     assert (y - model.local_polynomial(weights, q, k, v, 1)).abs().max() > 1e-3
+    mean, variance = weights @ k, weights @ (k**2) - (weights @ k) ** 2  # explicitly, at the first query of the first task
+    s, x, lam = weights[0, 0, 0, :, None], k[0, 0] - mean[0, 0, 0], 0.1 * variance[0, 0, 0].mean()
+    slope = torch.linalg.solve(x.T @ (s * x) + lam * torch.eye(D, dtype=k.dtype), x.T @ (s * v[0, 0]))
+    close(y[0, 0, 0], (s * v[0, 0]).sum(0) + (q[0, 0, 0] - mean[0, 0, 0]) @ slope)
+    quadratic = [model.local_polynomial(weights, c * q, c * k, v, 2, tau=c**2, ridge=0.1) for c in (1, 7)]  # monomials are in units of the window
+    close(*quadratic)
 
 
 # ---- layers and generators ----
