@@ -10,9 +10,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from papers.icl_rational_strategies import claims, fit, model, transformer
+from papers.icl_rational_strategies import claims, fit, model, replicate, transformer
 from papers.icl_rational_strategies.model import Learner, Strategies
-from papers.icl_rational_strategies.replicate import Config, conditions, repeat, run
+from papers.icl_rational_strategies.replicate import Config, checkpoint_steps, conditions, repeat, run, total_variation
 from shared.engine import NotRun
 from shared.icl.urns import draw_sequences
 from shared.lms.jax_model import init
@@ -30,6 +30,10 @@ def some_urns(D: int, V: int, seed: int = 0) -> np.ndarray:
 
 def some_ids(urns: np.ndarray, n: int, C: int, seed: int = 0) -> np.ndarray:
     return np.asarray(draw_sequences(jax.random.key(seed), jnp.asarray(urns), n, C))
+
+
+memorising = jax.jit(model.memorising)  # compiled once for a shape
+several_draws = jax.jit(jax.vmap(lambda key, theta: draw_sequences(key, theta[None], 1, 16)[0]))
 
 
 # ---- strategies ----
@@ -50,7 +54,7 @@ def test_memorising_is_bayes_rule_by_hand():
 
 def test_memorising_one_urn_is_that_urn():
     urns = some_urns(1, 4)
-    np.testing.assert_allclose(model.memorising(jnp.asarray(some_ids(urns, 3, 6)), jnp.asarray(urns)), np.broadcast_to(urns, (3, 6, 4)))
+    np.testing.assert_allclose(memorising(jnp.asarray(some_ids(urns, 3, 6)), jnp.asarray(urns)), np.broadcast_to(urns, (3, 6, 4)))
 
 
 def test_memorising_very_many_urns_is_generalising():
@@ -61,11 +65,12 @@ def test_memorising_very_many_urns_is_generalising():
 
 def test_each_strategy_wins_on_its_own_ground():
     for D in (4, 16, 64):
-        urns = some_urns(D, 6)
-        for chosen, better in ((urns, "M"), (some_urns(4000, 6, seed=1), "G")):
-            theta = chosen[np.random.default_rng(2).integers(len(chosen), size=4000)]
-            ids = jax.vmap(lambda key, one: draw_sequences(key, one[None], 1, 16)[0])(jax.random.split(jax.random.key(D), 4000), jnp.asarray(theta))
-            loss_M, loss_G = (model.kl(theta[:, None], Q).mean() for Q in (model.memorising(ids, jnp.asarray(urns)), model.generalising(ids, 6)))
+        urns = some_urns(64, 6)[:D]
+        for chosen, better in ((urns, "M"), (some_urns(1000, 6, seed=1), "G")):
+            theta = chosen[np.random.default_rng(2).integers(len(chosen), size=1000)]
+            ids = several_draws(jax.random.split(jax.random.key(D), 1000), jnp.asarray(theta))
+            known = np.tile(urns, (64 // D, 1))  # one shape for all D
+            loss_M, loss_G = (np.asarray(model.kl(theta[:, None], Q)).mean() for Q in (memorising(ids, known), model.generalising(ids, 6)))
             assert (loss_M < loss_G) == (better == "M")
 
 
@@ -73,7 +78,7 @@ def test_repeating_the_urns_changes_nothing_for_the_memorising():
     urns = jnp.asarray(some_urns(16, 5))
     ids = jnp.asarray(some_ids(urns, 4, 7))
     assert repeat(urns, 4).shape == urns.shape
-    np.testing.assert_allclose(model.memorising(ids, repeat(urns, 4)), model.memorising(ids, urns[:4]))
+    np.testing.assert_allclose(memorising(ids, repeat(urns, 4)), memorising(ids, urns[:4]))
 
 
 # ---- distances ----
@@ -85,7 +90,7 @@ def some_strategies() -> tuple[np.ndarray, np.ndarray]:
     with jax.enable_x64(True):
         urns = some_urns(6, 4)
         ids = jnp.asarray(some_ids(urns, 5, 8))
-        M = np.stack([model.memorising(ids, jnp.asarray(urns[:D])) for D in (3, 6)])
+        M = np.stack([memorising(ids, jnp.asarray(urns[:D])) for D in (3, 6)])
         return M, np.stack([model.generalising(ids, 4)] * 2)
 
 
@@ -104,6 +109,15 @@ def test_the_observed_weight_is_one_at_M_and_nought_at_G_and_grows_between():
     np.testing.assert_allclose(observed[0], 0, atol=1e-12)
     np.testing.assert_allclose(observed[-1], 1)
     assert (np.diff(observed, axis=0) > 0).all()
+    beyond = 1.02 * G - 0.02 * M  # on the far side of G
+    assert (model.distance(beyond, M) - model.distance(beyond, G) > model.distance(G, M)).all()
+    np.testing.assert_array_equal(model.observed_weight(beyond, M, G), 0)
+
+
+def test_total_variation_is_half_the_sum_of_differences():
+    T = np.array([[1.0, 0.0, 0.0], [0.2, 0.3, 0.5]])[None, None, None]
+    Q = np.array([[0.0, 1.0, 0.0], [0.3, 0.2, 0.5]])[None, None, None]
+    np.testing.assert_allclose(total_variation(T, Q), [[(1 + 0.1) / 2]])
 
 
 def test_the_best_weight_is_found():
@@ -259,18 +273,66 @@ def test_transience_is_what_is_lost_after_the_best_checkpoint():
     np.testing.assert_allclose(claims.transience(row(ood_kl_transient=np.array([0.9, 0.5, 0.2]))), -0.3)
 
 
-# ---- end to end ----
+def test_an_ablation_counts_by_the_better_of_the_two_and_the_threshold_from_few_urns_to_many():
+    trials = row(divergence_full=0.1, divergence_linear_evidence=0.4, divergence_linear_complexity=0.3, w_id=np.array([[0.1, 0.5, 0.6], [0.9, 0.5, 0.2]]))
+    np.testing.assert_allclose(claims.ablation_gap(trials), 0.2)
+    np.testing.assert_allclose(claims.diversity_threshold(trials), 0.7)
 
 
-def test_a_miniature_gives_rows():
+def test_the_simplest_setting_is_the_one_that_is_judged():
+    grid = pd.DataFrame([{"V": V, "C": C, "mlp": mlp, "seed": seed} for V in (8, 12) for C in (16, 32) for mlp in (0.5, 4.0, 8.0) for seed in (0, 1)])
+    rows = claims.one_setting(grid)
+    assert list(rows.index) == [0, 1] and set(zip(rows.V, rows.C, rows.mlp, strict=True)) == {(8, 16, 4.0)}
+
+
+# ---- the experiment ----
+
+MINIATURE = Config(
+    diversities=(2, 8), transience_diversity=8, contexts=(8,), width=8, steps=60, warmup=5, checkpoints=6, evaluation_sequences=8, strategy_sequences=50
+)
+
+
+def test_checkpoints_are_even_in_the_root_of_the_step():
+    steps = checkpoint_steps(Config())
+    assert (steps[0], steps[-1], len(steps)) == (20, 7000, 50)
+    assert np.ptp(np.diff(np.sqrt(steps))) < 0.1
+
+
+def test_learners_that_memorise_their_own_urns_and_generalise_elsewhere_are_found_so(monkeypatch):
+    """In place of training, M of the urns that each run is trained on answers the ID sequences and G the OOD ones: runs or seeds mixed up would show."""
+
+    def train_many(step, measure, steps, state, stream):
+        assert len({tuple(jax.random.key_data(key).tolist()) for key in stream.key}) == 4
+        known = jnp.stack([memorising(ids, urns) for ids, urns in zip(stream.evaluation.in_distribution, stream.urns, strict=True)])
+        fresh = jnp.stack([model.generalising(ids, 8) for ids in stream.evaluation.out_of_distribution])
+        both = {"in_distribution": known, "out_of_distribution": fresh}
+        return state, {name: jnp.repeat(values[:, None], len(steps), axis=1) for name, values in both.items()}
+
+    monkeypatch.setattr(replicate, "train_many", train_many)
+    monkeypatch.setattr(fit, "fit", lambda cells, fixed: fit.OFFICIAL_START)
+    with jax.enable_x64(False), np.errstate(invalid="ignore"):  # equal weights have no correlation
+        rows = run(MINIATURE, conditions(MINIATURE)[0], (0, 1), "cpu")
+    for r in rows:
+        np.testing.assert_allclose(r["w_id"], 1, atol=1e-4)
+        np.testing.assert_allclose(r["w_ood"], 0, atol=1e-4)
+        np.testing.assert_allclose(r["ood_kl"], np.broadcast_to(r["ood_kl_G"], (6, 2)), rtol=1e-4)
+        assert (r["loss_gap"] > 0).all() and (np.diff(r["bits_M"]) > 0).all() and (r["bits_M"] > r["bits_G"]).all()
+        assert (r["ood_kl_M"] > r["ood_kl_G"]).all()
+
+
+def test_a_miniature_gives_rows(monkeypatch):
+    fitted_on, plain_fit = [], fit.fit
+    monkeypatch.setattr(fit, "fit", lambda cells, fixed: fitted_on.append(cells.T.shape[:2]) or plain_fit(cells, fixed))
     with jax.enable_x64(False):
-        config = Config(
-            diversities=(2, 8), transience_diversity=8, contexts=(8,), width=8, steps=60, warmup=5, checkpoints=6, evaluation_sequences=8, strategy_sequences=50
-        )
-        rows = run(config, conditions(config)[0], (0, 1), "cpu")
+        rows = run(MINIATURE, conditions(MINIATURE)[0], (0, 1), "cpu")
     assert [r["w_id"].shape for r in rows] == [(6, 2)] * 2
     assert not np.array_equal(rows[0]["w_id"], rows[1]["w_id"])
+    corners = [(round(0.8 * (6 - r["first_kept"])), 2) for r in rows for _ in fit.FIXED]
+    assert fitted_on == corners  # the last checkpoints are held out
     for r in rows:
         assert all(np.isfinite(np.asarray(value, float)).all() for value in r.values())
         assert r["divergence_random"] > r["least_divergence"] - 1e-9 and r["divergence_full"] >= r["least_divergence"] - 1e-6
         assert (r["w_predicted"] >= 0).all() and (r["w_predicted"] <= 1).all()
+        assert (r["distance_to_best"][-1] < r["distance_to_best"][0]).all()  # it learns
+        kept = slice(r["first_kept"], None)
+        np.testing.assert_allclose(r["correlation_id"], np.corrcoef(r["w_predicted"][kept].ravel(), r["w_id"][kept].ravel())[0, 1], rtol=1e-4)
