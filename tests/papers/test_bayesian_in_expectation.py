@@ -12,8 +12,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from papers.bayesian_in_expectation import claims, model, theory
-from papers.bayesian_in_expectation.replicate import Config, conditions, make_network, predict_behind, probe, run, train
+from papers.bayesian_in_expectation import claims, model, replicate, theory
+from papers.bayesian_in_expectation.replicate import Config, Network, conditions, make_network, predict_behind, probe, run, train
 from shared.lms import jax_model
 
 
@@ -25,14 +25,15 @@ def doubles(params):
     return jax.tree.map(lambda w: jnp.asarray(w, jnp.float64), params)
 
 
-log_predictive = jax.jit(model.log_predictive, static_argnums=1)
-mean_pool = jax.jit(model.log_predictive_mean_pool)
+QUICK = {"xla_backend_optimization_level": 0, "xla_llvm_disable_expensive_passes": True}  # compiling takes most of the time of these tests
+log_predictive = jax.jit(model.log_predictive, static_argnums=1, compiler_options=QUICK)
+mean_pool = jax.jit(model.log_predictive_mean_pool, compiler_options=QUICK)
 
 
 def untrained(encoding: str, layers: int = 1, T: int = 12):
     """A network far from its small initial weights, so that attention is not uniform."""
     config = model.transformer(2, T, encoding, layers, 16, 2)
-    params = jax.jit(model.init_params, static_argnums=1)(jax.random.key(0), config)
+    params = jax.jit(model.init_params, static_argnums=1, compiler_options=QUICK)(jax.random.key(0), config)
     params = doubles(params)
     return config, params | {
         "layers": jax.tree.map(lambda w: 15 * w if w.ndim == 2 else w, params["layers"]),
@@ -108,7 +109,7 @@ def test_prefixes_have_every_number_of_heads_equally_often_and_orders_keep_count
 
 
 def test_streams_are_coins_of_uniform_bias():
-    ids = np.asarray(model.draw_streams(jax.random.key(0), 2, 4000, 4))
+    ids = np.asarray(jax.jit(model.draw_streams, static_argnums=(1, 2, 3), compiler_options=QUICK)(jax.random.key(0), 2, 4000, 4))
     np.testing.assert_allclose(np.bincount(ids.sum(axis=1)) / 4000, 0.2, atol=0.03)  # h is uniform on 0 .. 4
 
 
@@ -166,7 +167,7 @@ def test_predictions_read_bos_and_the_prefix_alone_and_give_bos_no_share():
     np.testing.assert_allclose(np.exp(log_q).sum(-1), 1, rtol=1e-5)
     np.testing.assert_allclose(log_q[:, :5], log_predictive(params, config, ids[:, :4]), atol=1e-4)
     assert (np.asarray(model.read(config, ids))[:, 0] == 2).all()
-    scores = jax.jit(jax_model.logits, static_argnums=1)(params, config, model.read(config, ids))
+    scores = jax.jit(jax_model.logits, static_argnums=1, compiler_options=QUICK)(params, config, model.read(config, ids))
     np.testing.assert_allclose(log_q[..., 1] - log_q[..., 0], scores[..., 1] - scores[..., 0], atol=1e-4)
     behind = predict_behind(lambda part: log_predictive(params, config, part), 12, np.asarray(ids))
     np.testing.assert_allclose(behind, np.exp(log_q[:, -1]), atol=1e-5)
@@ -254,7 +255,82 @@ def test_probe_reads_counts_that_are_there_and_none_that_are_not():
     assert 0.8 < scores["probe_log_odds"][0] < 1
 
 
+def recent(ids):
+    """A predictor that forgets: Laplace's rule on draws weighted by 0.8^age."""
+    weights = 0.8 ** np.arange(ids.shape[-1])[::-1]
+    heads = (1 + (weights * ids).sum(-1)) / (2 + weights.sum())
+    return np.stack([1 - heads, heads], axis=-1)
+
+
+def counts_rule(ids):
+    return theory.laplace(np.stack([(ids == 0).sum(-1), (ids == 1).sum(-1)], axis=-1))
+
+
+def test_measures_of_orders_are_the_plain_loops_and_vanish_for_bayes():
+    config = Config(prefixes=14, orders=6, averaged=3, fixed_p=(0.3,))
+    row = replicate.measure_orders(config, recent, 2, 6, rng(5))
+    again = rng(5)
+    ids = theory.prefixes(again, 6, 2, 14)
+    orders = theory.reordered(again, ids, 6)
+    plain = {name: [] for name in ("order_variance", "martingale_gap", "martingale_gap_relative", "realization_gap", "kl_one_order", "kl_averaged")}
+    for x, several in zip(ids, orders, strict=True):
+        heads, (p0, p1) = x.sum(), counts_rule(x)
+        q = np.array([recent(order)[1] for order in several])
+        assert all(order.sum() == heads for order in several)
+
+        def kl(q, p0=p0, p1=p1):
+            return p0 * math.log(p0 / (1 - q)) + p1 * math.log(p1 / q)
+
+        now, then1, then0 = (recent(np.array(y))[1] for y in (x, [*x, 1], [*x, 0]))
+        gap = abs(now - now * then1 - (1 - now) * then0)
+        values = (((q - q.mean()) ** 2).sum() / 5, gap, gap / now, abs(q - q.mean()).mean(), np.mean([kl(one) for one in q]), kl(q[:3].mean()))
+        for name, value in zip(plain, values, strict=True):
+            plain[name].append(value)
+    for name, values in plain.items():
+        assert row[name] == pytest.approx(np.mean(values)), name
+    assert row["jensen_gap"] > 0
+    of_bayes = replicate.measure_orders(config, counts_rule, 2, 6, rng(5))
+    assert of_bayes.pop("fixed_p_risk").shape == (1,)
+    np.testing.assert_allclose(list(of_bayes.values()), 0, atol=1e-14)
+
+
+def test_measures_at_one_length_hold_single_orders_against_laplace():
+    config = Config(focus=6, focus_prefixes=14, focus_orders=16, ks=(1, 4))
+    exact, forgetful = (replicate.measure_focus(config, predictor, 2, rng(5)) for predictor in (counts_rule, recent))
+    np.testing.assert_allclose(exact["calibration_one_order"], exact["calibration_bayes"])
+    np.testing.assert_allclose(exact["averaging_deviation"], 0, atol=1e-15)
+    assert exact["explained_by_counts"] == pytest.approx(1) and exact["laplace_correlation"] == pytest.approx(1)
+    assert 0.3 < forgetful["explained_by_counts"] < 0.99 and 0.3 < forgetful["laplace_correlation"] < 0.99
+    assert forgetful["averaging_deviation"][0] > forgetful["averaging_deviation"][1] > 0
+
+
+def test_risk_is_the_divergence_from_bayes_to_the_network_behind_every_prefix():
+    streams = theory.prefixes(rng(), 5, 2, 12)
+
+    def predictive(ids):
+        return np.log(np.stack([recent(ids[:, :n]) for n in range(6)], axis=1))
+
+    kl = replicate.measure_risk(predictive, streams, 2)["kl"]
+    for n in range(6):
+        p, q = counts_rule(streams[:, :n]), recent(streams[:, :n])
+        assert kl[n] == pytest.approx((p * np.log(p / q)).sum(-1).mean(), abs=1e-12)
+
+
 # ---- training and claims ----
+
+
+def test_reordered_copies_are_orders_of_one_stream(monkeypatch):
+    """The step is made to lower a weight where neighbouring rows are one stream in two orders, and to raise it otherwise."""
+
+    def rewarded(log_q, ids):
+        one_stream = (ids.sum(-1)[0] == ids.sum(-1)[1]) & (ids[0] != ids[1]).any()
+        return log_q.mean() * jnp.where(one_stream, 1.0, -1.0)
+
+    monkeypatch.setattr(replicate, "next_symbol_loss", rewarded)
+    network = Network(lambda key: {"w": jnp.zeros(())}, lambda params, ids: params["w"] + jnp.zeros((*ids.shape[:-1], ids.shape[-1] + 1, 2)), None)
+    condition = {"network": "", "V": 2, "training": "reordered"}
+    (params,), _, _ = train(Config(T=30, batch=4, copies=2, steps=3, warm_up=1), condition, network, (1,))
+    assert params["w"] < 0
 
 
 def test_a_trained_network_follows_laplace():
