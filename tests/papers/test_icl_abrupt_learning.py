@@ -8,12 +8,21 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from papers.icl_abrupt_learning import claims, model, reduced
-from papers.icl_abrupt_learning.replicate import Config, conditions, run
+from papers.icl_abrupt_learning import claims, model, reduced, replicate
+from papers.icl_abrupt_learning.replicate import Config, conditions, prepare, run
 from shared.optim.many import train_many
+from shared.seeds import numpy_rng
 
 N, L, D, K, SPAN, T = 4, 8, 96, 32, 97, 9
 SETTING = model.Setting(N=N, B=2, eps=0.1, p_C=0.0, span=SPAN, batch=512)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def quick_compilation():
+    """Most of the time of these tests is compilation, and their programs run once."""
+    jax.config.update("jax_disable_most_optimizations", True)
+    yield
+    jax.config.update("jax_disable_most_optimizations", False)
 
 
 def rng(seed: int) -> np.random.Generator:
@@ -108,6 +117,12 @@ def test_fresh_classes_are_new_in_every_batch_and_keep_labels_in_order(world):
         np.testing.assert_allclose(x[2 * twin[0] + 1, SPAN:], world.label[y], atol=1e-6)
 
 
+def test_sequences_that_are_not_bursty_show_the_target_by_chance_only(world):
+    x = np.asarray(jax.jit(model.training_sequences, static_argnums=2)(jax.random.key(0), world, SETTING._replace(B=0, eps=0.0)).x)[..., SPAN:]
+    shown = (np.abs(x[:, :-1:2] - x[:, -1:]).max(axis=2) < 1e-4).any(axis=1)
+    assert shown.mean() == pytest.approx(1 - (1 - 1 / K) ** N, abs=0.06)
+
+
 def test_the_four_test_sets(tests, world):
     def nearest(x):
         return np.linalg.norm(np.asarray(x[:, -1, SPAN:])[:, None] - world.mu, axis=2)
@@ -121,6 +136,16 @@ def test_the_four_test_sets(tests, world):
 
 
 # ---- network ----
+
+
+def test_weights_start_at_the_papers_scales():
+    params = model.init_params(rng(1), D, SPAN, L)
+    E = SPAN + D
+    for head in (params.first, params.second):
+        assert all(w.shape == (E, E) and w.std() * np.sqrt(D) == pytest.approx(1, abs=0.03) for w in head)
+    assert all(W.std() * np.sqrt(E / 2) == pytest.approx(1, abs=0.03) for W in params.read_out.W)
+    assert params.read_out.out.std() * np.sqrt(E) == pytest.approx(1, abs=0.1)
+    assert np.abs(params.first.Q - params.second.Q).max() > 0.1 and np.abs(params.first.Q - params.first.K).max() > 0.1
 
 
 def plain_network(params: model.Params, x: np.ndarray) -> tuple[np.ndarray, list[np.ndarray]]:
@@ -202,6 +227,24 @@ def test_an_untrained_network_is_at_chance(tests, world):
     random = [jax.jit(model.measure)(model.init_params(rng(seed), D, SPAN, L), data) for seed in range(12)]
     assert np.mean([m["ic"] for m in random]) == pytest.approx(1 / L, abs=0.06)
     assert np.mean([m["cla"] for m in random]) == pytest.approx(N / 2 / L, abs=0.1)  # two distinct labels of eight in a context with B = 2
+
+
+def test_measures_are_those_of_their_test_sets(tests, world):
+    tests = jax.tree.map(np.asarray, tests)
+    params = model.init_params(rng(2), D, SPAN, L)
+    found = jax.jit(model.measure)(params, model.Data(world, jax.random.key(0), tests, jnp.asarray(0.0)))
+    network = jax.jit(model.network)
+    logits = {name: np.asarray(network(params, sequences.x)[0], np.float64) for name, sequences in tests._asdict().items()}
+    answers = {name: values.argmax(axis=1) for name, values in logits.items()}
+    for name, sequences in tests._asdict().items():
+        assert float(found[name]) == pytest.approx((answers[name] == sequences.y).mean(), abs=0.005)
+    p = np.exp(logits["overall"] - logits["overall"].max(axis=1, keepdims=True))
+    assert float(found["loss"]) == pytest.approx(-np.log(p[np.arange(len(p)), tests.overall.y] / p.sum(axis=1)).mean(), rel=1e-3)
+    assert float(found["cla"]) == pytest.approx((answers["ic"][:, None] == tests.ic.context).any(axis=1).mean(), abs=0.005)
+    _, p1, p2 = (np.asarray(value) for value in network(params, tests.ic.x))
+    assert float(found["ila"]) == pytest.approx(np.mean([p1[:, 2 * n + 1, 2 * n].mean() for n in range(N)]), rel=1e-3)
+    by_hand = [sum(p2[i, 0, 2 * n + 1] for n in range(N) if tests.ic.context[i, n] == tests.ic.y[i]) for i in range(40)]
+    assert float(model.target_label_attention(p2[:40], jax.tree.map(lambda leaf: leaf[:40], tests.ic))) == pytest.approx(np.mean(by_hand), rel=1e-3)
 
 
 def test_a_training_step_is_plain_sgd_with_decay(world):
@@ -307,14 +350,24 @@ def test_the_first_slope_is_the_context_label_stage_and_a_saddle_where_there_is_
         assert float(slopes(nested(0.3, 0.0, 0.0), sizes(8, labels)).xi) == pytest.approx(-w * (1 - 8 / labels), abs=1e-7)
 
 
+def test_the_reduced_models_start_small():
+    logits = np.stack(jax.vmap(reduced.start_descent)(jax.random.split(jax.random.key(1), 1000)).logits)
+    assert logits.shape == (3, 1000) and np.allclose(logits.std(axis=1), 0.1, atol=0.01) and np.allclose(logits.mean(axis=1), 0, atol=0.015)
+    heads = np.array([reduced.init_induction_head(rng(seed), 2, 2, 2)[:3] for seed in range(300)])
+    assert np.allclose(heads.std(axis=0), 0.1, atol=0.02) and np.allclose(heads.mean(axis=0), 0, atol=0.03)
+
+
 def test_descent_learns_and_notes_when():
     first = jax.vmap(reduced.start_descent)(jax.random.split(jax.random.key(0), 4))
-    size = reduced.Sizes(np.full(4, 2, np.float32), np.full(4, 16, np.float32))
-    last, curves = train_many(reduced.descent_step, reduced.descent_measure, range(2501), first, size)
-    losses = np.asarray(curves["loss"])  # (runs, 2501): the loss after 0, 1, ... steps
+    size = reduced.Sizes(np.full(4, 8, np.float32), np.full(4, 32, np.float32))
+    last, curves = train_many(reduced.descent_step, reduced.descent_measure, range(3501), first, size)
+    losses = np.asarray(curves["loss"])  # (runs, 3501): the loss after 0, 1, ... steps
     assert (np.diff(losses) < 1e-4).all()
-    assert (losses[:, -1] < 0.5 * np.log(2)).all() and (losses[:, 0] > 0.5 * np.log(2)).all()
-    np.testing.assert_array_equal(last.learnt_after, (losses < 0.5 * np.log(2)).argmax(axis=1))
+    assert (losses[:, -1] < 0.5 * np.log(8)).all() and (losses[:, 0] > 0.5 * np.log(8)).all()
+    np.testing.assert_array_equal(last.learnt_after, (losses < 0.5 * np.log(8)).argmax(axis=1))
+    assert 1500 < np.median(last.learnt_after) < 2500  # a plateau of about 1900 steps, then a fall within some tens of them
+    fall = (losses < 0.5).argmax(axis=1) - (losses < np.log(8) + 0.1).argmax(axis=1)
+    assert (fall > 20).all() and (fall < 120).all()
     for name, curve in curves.items():
         if name != "loss":
             gradient = getattr(jax.vmap(slopes)(first.logits, size), name)
@@ -338,7 +391,12 @@ def test_crossings_and_widths_of_planted_curves():
 def test_claims_of_planted_trials():
     steps = np.linspace(0, 100, 101)
     ic, cla = (np.clip(0.1 + (steps - start) * 0.09, 0.1, 1.0) for start in (50, 20))
-    rows = [{"experiment": "abrupt", "K": 9, "B": 2, "seed": seed, "steps": steps, "curve_ic": ic, "curve_cla": cla, "curve_tila": 2 * ic} for seed in (0, 1)]
+    curves = {"steps": steps, "curve_ic": ic, "curve_cla": cla, "curve_tila": 2 * ic}
+    rows = [{"experiment": "abrupt", "K": 9, "B": 2, "pairs": 8, "seed": seed} | curves for seed in (0, 1)]
+    for stage, curve in ((True, cla), (False, ic)):
+        rows += [{"experiment": "induction head", "stage": stage, "seed": 0, "steps": steps, "curve_ic": curve}]
+    for stage, curve in ((True, cla), (False, 0.4 * ic)):  # never half right: the last step
+        rows += [{"experiment": "induction head", "stage": stage, "seed": 1, "steps": steps, "curve_ic": curve}]
     for k, b, in_context, in_weights in ((16, 1, 0.2, 0.9), (16, 2, 0.5, 0.5), (256, 1, 0.6, 0.3), (256, 2, 0.9, 0.1)):
         finals = {"final_ic": in_context, "final_iw": in_weights}
         rows += [{"experiment": "grid", "K": k, "B": b, "eps": 0.1, "alpha": 0.0, "seed": seed} | finals for seed in (0, 1)]
@@ -348,6 +406,10 @@ def test_claims_of_planted_trials():
     for labels, after in ((8, [1000.0, 4000.0]), (9, [1.0, 1.0]), (32, [100.0, 100.0])):
         rows += [{"experiment": "nested logits", "L": labels, "seed": seed, "learnt_after": np.array(after)} for seed in (0, 1)]
     trials = pd.DataFrame(rows)
+    np.testing.assert_allclose(claims.abruptness(trials), (0.6 / 0.09) / (50 + 0.1 / 0.09))
+    np.testing.assert_allclose(claims.abruptness_above_plateau(trials), (0.45 / 0.09) / (50 + 0.3 / 0.09))
+    half_right = 50 + 0.4 / 0.09
+    np.testing.assert_allclose(claims.bias_speeds_up(trials).sort_index(), np.log(np.array([half_right, 100]) / (half_right - 30)))
     np.testing.assert_allclose(claims.alignment(trials), 1)
     np.testing.assert_allclose(claims.stage_before(trials), 55 / 25)
     np.testing.assert_allclose(claims.classes_and_burstiness(trials), 0.8 + 0.7)
@@ -356,9 +418,41 @@ def test_claims_of_planted_trials():
     np.testing.assert_allclose(claims.slowdown(trials), (np.log(10) + np.log(40)) / 2)
 
 
+def test_every_condition_trains_on_the_data_it_names(monkeypatch):
+    class Prepared(Exception):
+        """What was asked for."""
+
+    def asked(*arguments):
+        raise Prepared(arguments)
+
+    monkeypatch.setattr(replicate, "prepare", asked)
+    config, found = Config(), {}
+    for condition in conditions(config):
+        if condition["experiment"] != "nested logits":
+            with pytest.raises(Prepared) as caught:
+                run(config, condition, (3, 4), "cpu")
+            setting, K_, L_, D_, alpha, lr, tests_, seeds = caught.value.args[0]
+            assert (tests_, seeds, L_) == (config.tests, (3, 4), 32)
+            if condition["experiment"] == "induction head":
+                assert (setting.N, setting.B, K_, D_, alpha, lr, setting.batch) == (8, 1, 512, 63, 0.0, config.head_lr, config.head_batch)
+            else:
+                assert (setting.N, setting.span, D_, lr, setting.batch) == (8, config.span, config.D, config.lr, config.batch)
+                assert (K_, setting.B, setting.eps, alpha, setting.p_C) == tuple(condition[name] for name in ("K", "B", "eps", "alpha", "p_C"))
+                found.setdefault(condition["experiment"], []).append((K_, setting.B, setting.eps, alpha, setting.p_C))
+    assert found == {
+        "abrupt": [(512, 2, 0.1, 0, 0)],
+        "grid": [(32, 1, 0.1, 0, 0), (32, 2, 0.1, 0, 0), (1024, 1, 0.1, 0, 0), (1024, 2, 0.1, 0, 0)],
+        "noise": [(1024, 1, 1, 0, 0)],
+        "zipf": [(1024, 2, 0.1, 1, 0)],
+        "only in context": [(512, 2, 0.1, 0, 1)],
+        "only in weights": [(32, 2, 0.1, 0, 0), (1024, 2, 0.1, 0, 0)],
+    }
+
+
 def test_a_miniature_of_every_experiment_gives_rows_and_depends_on_the_seed():
+    # all experiments have the same N, L, D, K and span, so that one program draws all their test sets
     config = Config(
-        N=2, L=4, D=6, span=7, batch=8, tests=32, points=4, abrupt_K=8, abrupt_B=1, abrupt_steps=8, grid_K=(4,), grid_B=(1,), noises=(1.0,), noise_K=4,
+        N=2, L=4, D=6, span=5, batch=8, tests=32, points=4, abrupt_K=8, abrupt_B=1, abrupt_steps=8, grid_K=(8,), grid_B=(1,), noises=(1.0,), noise_K=4,
         alphas=(1.0,), alpha_K=8, steps=8, head_D=6, head_N=2, head_L=4, head_K=8, head_width=6, head_batch=8, head_steps=8, nested_N=2, nested_L=(2,),
         nested_starts=3, nested_steps=40, nested_points=4,
     )  # fmt: skip
@@ -371,6 +465,19 @@ def test_a_miniature_of_every_experiment_gives_rows_and_depends_on_the_seed():
         assert not set(first) & set(condition)
         assert all(np.isfinite(value).all() for value in first.values())
         assert any((first[name] != second[name]).any() for name in first if name.startswith("curve"))
+        for name in first:
+            if name.startswith("final_"):
+                assert first[name] == pytest.approx(first[f"curve_{name[6:]}"][-3:].mean(), abs=1e-6)
+        if experiment == "nested logits":  # too few steps to learn anything
+            assert first["learnt"] == 0 and (first["learnt_after"] == config.nested_steps).all() and first["curve_loss"].shape == (3, 5)
+            for row, swapped in zip((second, first), run(config, condition, (1, 0), "cpu"), strict=True):
+                np.testing.assert_allclose(row["curve_loss"], swapped["curve_loss"], rtol=1e-5)
         if experiment == "abrupt":
+            assert np.abs(first["attention_1_after"] - first["attention_1_before"]).max() > 0
+            data = prepare(replicate.setting_of(config, condition), 8, 4, 6, 1.0, 0.3, 32, (0, 1))
+            for i in (0, 1):
+                for found, drawn in zip(data.world, model.draw_world(numpy_rng(i, "world"), 8, 4, 6, 1.0), strict=True):
+                    np.testing.assert_array_equal(found[i], drawn)
+            assert (data.lr == np.float32(0.3)).all() and data.tests.ic.y.shape == (2, 32)
             np.testing.assert_allclose(np.triu(first["attention_2_after"], 1), 0)
             assert first["attention_1_before"].shape == (5, 5) and len(first["curve_ic"]) == 5
