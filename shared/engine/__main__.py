@@ -78,7 +78,7 @@ def main(argv: list[str] | None = None) -> int:
     commands = parser.add_subparsers(required=True, metavar="command")
 
     def command(function, text: str, slugs: bool = True) -> argparse.ArgumentParser:
-        added = commands.add_parser(function.__name__, help=text, description=text)
+        added = commands.add_parser(function.__name__, help=text.replace("%", "%%"), description=text)
         added.set_defaults(function=function)
         if slugs:
             added.add_argument("slugs", nargs="*", metavar="paper", help="papers by slug; all when none is given")

@@ -10,6 +10,8 @@ import time
 
 import pytest
 
+from shared.engine.__main__ import main as engine_commands
+
 
 def trials_of(house, slug: str = "toy", profile: str = "cpu") -> list[dict]:
     return json.loads((house.root / "runs" / slug / f"{profile}.json").read_text())["trials"]
@@ -225,3 +227,11 @@ def test_an_export_for_tensorboard_holds_the_metrics(house):
     done = house.replicate("toy", "--tensorboard", "tb", "--seeds", "1")
     assert done.returncode == 0, done.stderr
     assert list((house.root / "tb/toy/cpu/mean_1.0/seed_0").glob("events*"))
+
+
+@pytest.mark.parametrize("command", [[], ["status"], ["figures"], ["verify"], ["report"], ["cite"], ["bench"], ["new"]])
+def test_every_command_explains_itself(command, capsys):
+    with pytest.raises(SystemExit) as ended:
+        engine_commands([*command, "--help"])
+    told = capsys.readouterr().out
+    assert ended.value.code == 0 and "%%" not in told and ("95 % prediction" in " ".join(told.split())) == (command in ([], ["verify"]))
