@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
 import math
 from functools import partial
@@ -28,7 +29,7 @@ from papers.tensor_attention.model import (
     monomials,
     taylor_coefficients,
 )
-from papers.tensor_attention.replicate import Config, conditions, count_degrees, draw, measure_error, run
+from papers.tensor_attention.replicate import Config, answers, conditions, count_degrees, draw, measure_error, run, solve_match3
 from papers.tensor_attention.trained import Layer, accuracies, balanced_accuracy, head, head_width, init, logit, n_parameters, training
 from shared.engine import NotRun
 from shared.seeds import numpy_rng
@@ -418,6 +419,15 @@ def test_a_small_run_gives_rows_and_claims():
     assert claims.exact_slope(trials).notna().all()
     with pytest.raises(NotRun):
         claims.error_as_power_of_n(trials)
+
+
+def test_an_instance_is_solved_when_all_its_answers_are_right():
+    row = solve_match3(dataclasses.replace(SMALL, beta_shares=(0.015,)), {"n": 8, "M": 31}, 0)
+    x = numpy_rng(0, "sequences").integers(0, 31, (20, 8))
+    right = np.asarray(answers(jnp.asarray(x), 31, 0.015 * full_beta(31, 8))) == match3(x, 31)
+    assert row["accuracy_by_beta"] == pytest.approx([right.mean()])
+    assert row["solved"] == pytest.approx(right.all(axis=1).mean())
+    assert row["solved"] < right.mean() < 1
 
 
 def test_the_crossover_is_the_last_one_and_stays_within_the_lengths():

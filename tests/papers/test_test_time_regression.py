@@ -240,8 +240,12 @@ def test_a_scaled_layer_takes_the_best_scale_and_a_knob_is_chosen_on_the_tuning_
     y, target = (x[:, :, at] for x in (layers.linear(*problem[:3], list(range(30))), problem.target))
     c = (y * target).sum((0, 1, 3)) / (y * y).sum((0, 1, 3))
     close(scaled, ((c[:, None] * y - target) ** 2).sum((0, 1, 3)) / (target**2).sum((0, 1, 3)))
-    one_knob = [layers.tuned_error(layers.Layer(layers.delta, ((beta,),)), problem, problem, at) for beta in layers.STEPS]
-    close(layers.tuned_error(layers.layers(0.1)["delta"], problem, problem, at), torch.stack(one_knob).min(0).values)
+    large = layers.Layer(lambda q, k, v, at, c: 3 * layers.least_squares(q, k, v, at, 0.1) if c else 0.01 * layers.linear(q, k, v, at), ((0.0,), (1.0,)), True)
+    assert (layers.tuned_error(large, problem, problem, at) < 0.1).all()  # knobs are compared after scaling
+    design = layers.layers(0.1)
+    for name in ("delta", "gated linear, best scale"):
+        one_knob = [layers.tuned_error(design[name]._replace(knobs=(knob,)), problem, problem, at) for knob in design[name].knobs]
+        close(layers.tuned_error(design[name], problem, problem, at), torch.stack(one_knob).min(0).values)
 
 
 def test_keys_have_the_covariance_that_is_asked_for():
@@ -356,7 +360,8 @@ MINI = dataclasses.replace(MINI, streams=2, text_windows=1, text_length=80, timi
 
 
 def test_knobs_are_chosen_on_other_tasks_than_those_judged(monkeypatch):
-    seen = []
+    seen, streams = [], set()
+    monkeypatch.setattr(replicate, "torch_generator", lambda *names: streams.add(names) or torch_generator(*names))
     monkeypatch.setattr(layers, "tuned_error", lambda layer, tuning, test, at: seen.append((tuning, test)) or torch.zeros(len(at)))
     for seed in (1000, 1001):
         replicate.recall(MINI, "linear", 0.9, seed, "cpu")
@@ -364,6 +369,7 @@ def test_knobs_are_chosen_on_other_tasks_than_those_judged(monkeypatch):
     assert len(tuning.q) == MINI.tuning_tasks and len(test.q) == MINI.tasks
     for a, b in ((tuning, test), (tuning, other_tuning), (test, other_test)):
         assert not torch.isin(a.v, b.v).any()
+    assert len(streams) == 4
     assert MINI.ridge == pytest.approx(0.1**2 * 16)
 
 
@@ -379,10 +385,15 @@ def test_errors_of_smooth_maps_are_mean_squares_with_a_gaussian_window_on_the_cu
 
 
 def test_normalised_attention_does_not_see_norms_and_raw_attention_suffers_from_them():
-    equal, spread = (replicate.norms(MINI, 2, sigma_n, 1000, "cpu") for sigma_n in (0.0, 0.5))
+    config = dataclasses.replace(MINI, smooth_tasks=6)
+    equal, spread = (replicate.norms(config, 2, sigma_n, 1000, "cpu") for sigma_n in (0.0, 0.5))
     assert equal["error_without"] == pytest.approx(equal["error_with"])
     assert spread["error_with"] == pytest.approx(equal["error_with"])
     assert spread["error_without"] > 2 * spread["error_with"]
+    q, k, v, target = tasks.smooth_recall(torch_generator(1000, "norms"), 6, MINI.smooth_pairs, 2, MINI.outputs, MINI.smooth_sigma, "sphere", 0.5)
+    own = model.unit(k)  # pairs that are left out are asked for with queries of norm 1, as in the test
+    y, _ = chosen_by_leave_one_out(model.dot_scores(own, k), model.dot_scores(q, k), own, q, k, v, 0)
+    assert spread["error_without"] == pytest.approx(((y - target) ** 2).mean().item())
 
 
 def test_claims_are_computed_from_the_right_rows():
