@@ -95,6 +95,14 @@ def band(ax, x, values, label: str, role: str = "method", *, marker: bool = Fals
         ax.fill_between(x, low, high, color=hue, alpha=0.2, linewidth=0)
 
 
+def log_band(ax, x, values, label: str | None, role: str = "method") -> None:
+    """A line of geometric means with markers, and the 95 % interval of the logarithm, for log axes; ``values`` positive, (seeds, len(x))."""
+    mean, low, high = (10**limit for limit in interval(np.log10(values)))
+    hue, shape, dash = ROLES[role]
+    ax.plot(x, mean, color=hue, marker=shape, linestyle=dash, label=label)
+    ax.fill_between(x, low, high, color=hue, alpha=0.2, linewidth=0)
+
+
 def whiskers(ax, position: float, values, label: str | None = None, role: str = "method", *, horizontal: bool = False) -> None:
     """A mean with its 95 % whisker at ``position``, and the single seeds as dots when there are ten or fewer."""
     values = np.asarray(values, dtype=float).ravel()

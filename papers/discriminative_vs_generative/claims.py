@@ -7,6 +7,7 @@ from collections.abc import Callable
 import numpy as np
 import pandas as pd
 
+from shared.effects import log_log_slope
 from shared.engine import NotRun, claim
 
 SLOPE_DIMENSIONS = (50, 100, 200, 400)
@@ -21,7 +22,7 @@ def slopes(trials: pd.DataFrame, metric: str) -> pd.Series:
     if set(rows["n"]) != set(SLOPE_DIMENSIONS):
         raise NotRun(f"the slope needs n in {SLOPE_DIMENSIONS}")
     needed = rows.pivot(index="seed", columns="n", values=metric)
-    return needed.apply(lambda m: np.polyfit(np.log(needed.columns.to_numpy(float)), np.log(m.to_numpy(float)), 1)[0], axis=1)
+    return pd.Series(log_log_slope(needed.columns.to_numpy(), needed.to_numpy(float)), index=needed.index)
 
 
 @claim("nb-sample-complexity-log")

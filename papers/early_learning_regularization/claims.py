@@ -5,18 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
-from shared.engine import NotRun, claim
-
-
-def chosen(trials: pd.DataFrame, **condition) -> pd.DataFrame:
-    """The rows of one condition, indexed by seed; NotRun when it was not run."""
-    for name, value in condition.items():
-        if name not in trials:
-            raise NotRun(f"no condition with {name}")
-        trials = trials[trials[name] == value]
-    if trials.empty:
-        raise NotRun(f"no trials with {condition}")
-    return trials.set_index("seed")
+from shared.engine import chosen, claim
 
 
 def deep(trials: pd.DataFrame, **condition) -> pd.DataFrame:

@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 from papers.just_read_twice.prefill import METHODS
 from shared.effects import log_log_slope
 from shared.engine import Record, draw_figures
-from shared.figures import TWO_COLUMNS, band, colour, interval, reported_points, style, whiskers
+from shared.figures import TWO_COLUMNS, band, colour, log_band, reported_points, style, whiskers
 
 READERS = {
     "causal": ("causal, once", "baseline"),
@@ -113,13 +113,6 @@ def learning_curves(record: Record) -> Figure:
     axes[0, 0].set_ylabel("training loss (nats)")
     axes[0, -1].legend(title=f"95% CI, n = {len(record.seeds)}", title_fontsize=7)
     return fig
-
-
-def log_band(ax, x, values, label: str, role: str) -> None:
-    """A line of geometric means with the 95 % interval of the logarithm; values (seeds, len(x))."""
-    mean, low, high = (10**limit for limit in interval(np.log10(values)))
-    ax.plot(x, mean, color=colour(role), marker="o", label=label)
-    ax.fill_between(x, low, high, color=colour(role), alpha=0.2, linewidth=0)
 
 
 def prefill_over(record: Record, sweep: str, axis: str) -> Figure:

@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 from papers.tensor_attention.model import error_guarantee
 from shared.effects import log_log_slope
 from shared.engine import Record, draw_figures
-from shared.figures import ONE_COLUMN, ROLES, TWO_COLUMNS, band, colour, interval, style, whiskers
+from shared.figures import ONE_COLUMN, ROLES, TWO_COLUMNS, band, colour, log_band, style, whiskers
 
 RANK_BUDGET = 500
 ENTRIES = {"uniform": "entries uniform on $[-B, B]$", "signs": "entries $\\pm B$"}
@@ -29,14 +29,6 @@ def draw(record: Record) -> dict[str, Figure]:
             "entries": error_at_fixed_rank_and_match3(record),
             "match3": trained_layers(record),
         }
-
-
-def log_band(ax, x, values, label: str | None, role: str) -> None:
-    """A line of geometric means with the 95 % interval of the logarithm; values (seeds, len(x))."""
-    mean, low, high = (10**limit for limit in interval(np.log10(values)))
-    hue, marker, dash = ROLES[role]
-    ax.plot(x, mean, color=hue, marker=marker, linestyle=dash, label=label)
-    ax.fill_between(x, low, high, color=hue, alpha=0.2, linewidth=0)
 
 
 def time_against_n(record: Record) -> Figure:

@@ -5,19 +5,10 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
-from shared.engine import NotRun, claim
+from shared.engine import NotRun, chosen, claim
 
 IDENTITIES = ("recursive_least_squares", "gate_of_one", "delta_as_online_gradient", "softmax_as_rbf_regression", "features_as_kernel_ridge")
 IDENTITIES += ("moments_as_local_linear",)
-
-
-def chosen(trials: pd.DataFrame, **condition) -> pd.DataFrame:
-    """The trials of a condition, by seed."""
-    for name, value in condition.items():
-        trials = trials[trials[name] == value]
-    if trials.empty:
-        raise NotRun(f"no trials with {condition}")
-    return trials.set_index("seed").sort_index()
 
 
 def at_length(rows: pd.DataFrame, curve: str, length: int, lengths: str = "length") -> pd.Series:

@@ -3,8 +3,8 @@
 It knows no model and no data set, and nothing in it counts towards a trial's cache key.
 """
 
-from shared.engine.contract import NotRun, claim, per_seed
+from shared.engine.contract import NotRun, chosen, claim, per_seed
 from shared.engine.main import draw_figures, main
 from shared.engine.records import Record
 
-__all__ = ["NotRun", "Record", "claim", "draw_figures", "main", "per_seed"]
+__all__ = ["NotRun", "Record", "chosen", "claim", "draw_figures", "main", "per_seed"]

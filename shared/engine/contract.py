@@ -4,6 +4,10 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 
 class NotRun(Exception):
@@ -32,3 +36,13 @@ def claim(claim_id: str) -> Callable[[Callable], Callable]:
         return function
 
     return mark
+
+
+def chosen(trials: pd.DataFrame, **condition) -> pd.DataFrame:
+    """The rows of a condition, indexed by seed; NotRun when this run has none, for a claim that needs them."""
+    rows = trials
+    for name, value in condition.items():
+        rows = rows[rows[name] == value] if name in rows else rows[:0]
+    if rows.empty:
+        raise NotRun(f"no trials with {condition}")
+    return rows.set_index("seed").sort_index()

@@ -7,6 +7,7 @@ import pandas as pd
 import pytest
 
 from shared.effects import log_log_fit, log_log_slope, matched_difference, standardised_difference
+from shared.engine import NotRun, chosen
 from shared.seeds import numpy_rng
 
 
@@ -73,3 +74,11 @@ def test_the_interval_of_g_covers_the_true_effect():
     rng = numpy_rng(2, "samples")
     intervals = [standardised_difference(0.8 + rng.standard_normal(8), rng.standard_normal(8)) for _ in range(300)]
     assert 0.9 < np.mean([low <= 0.8 <= high for _, low, high in intervals]) < 0.99
+
+
+def test_the_rows_of_a_condition_come_by_seed_and_a_missing_condition_is_not_run():
+    found = chosen(trials(), method="b")
+    assert found.accuracy.to_dict() == {0: 0.7, 1: 0.5} and list(found.index) == [0, 1]
+    for absent in ({"method": "c"}, {"noise": 0.1}):
+        with pytest.raises(NotRun, match="no trials with"):
+            chosen(trials(), **absent)
