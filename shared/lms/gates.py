@@ -26,7 +26,8 @@ from shared.lms.ngrams import NGrams
 from shared.lms.objectives import masked_loss
 from shared.lms.padding import pad, windows
 from shared.lms.recipes import Recipe
-from shared.lms.tokenization import ROLES, Tokenizer
+from shared.lms.roles import ROLES
+from shared.lms.tokenization import Tokenizer
 from shared.seeds import jax_key, numpy_rng
 
 RECALL = {"nano": 0.0, "xs": 0.6, "s": 0.9, "m": 0.9, "b": 0.9}

@@ -8,7 +8,7 @@ from jaxtyping import Array, Float, Int, PRNGKeyArray
 
 from shared.lms.config import ModelConfig
 from shared.lms.jax_model import logits
-from shared.lms.tokenization import ROLES
+from shared.lms.roles import ROLES
 
 
 def cross_entropy(scores: Float[Array, "*batch vocab"], targets: Int[Array, "*batch"]) -> Float[Array, "*batch"]:

@@ -23,11 +23,10 @@ from pathlib import Path
 import tokenizers
 from tokenizers import Regex, decoders, models, normalizers, pre_tokenizers, trainers
 
+from shared.lms.roles import ROLES
 from shared.lms.weights import checked, register
 
 FOLDER = Path(__file__).parent / "tokenizers"
-ROLES = ("pad", "bos", "eos", "unk", "mask", "sep", "cls", "m1", "m2", "m3", "s0", "s1", "s2", "s3", "s4", "s5")
-"""The special tokens, ids 0-15; m1-m3 are for prompts' own marks, s0-s5 are spare. Written <|pad|> and so on, which no text contains by chance."""
 SPECIALS = tuple(f"<|{role}|>" for role in ROLES)
 WORDS = Regex(r"'(?:s|t|re|ve|m|ll|d)(?!\p{L})| ?\p{L}+| ?\p{N}| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+")
 """Words, single digits and runs of signs, each with the space before it."""
