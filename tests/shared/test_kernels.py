@@ -97,10 +97,10 @@ def test_relu_kernels_in_closed_form():
 
 @pytest.mark.parametrize("dual", [sine_dual(1.0), relu_dual()], ids=lambda d: d.name)
 def test_ntk_is_the_jacobian_gram_matrix_of_wide_networks(dual):
-    """Two hidden layers in NTK parametrisation, gradients by hand through both and the readout, the mean over ten networks."""
+    """Two hidden layers in NTK parametrisation, gradients by hand through both and the readout, the mean over forty networks within 4 standard errors."""
     width, x, phi, h = 1000, sphere(3, 5), dual.activation, 1e-5
     grams = []
-    for seed in range(10):
+    for seed in range(40):
         rng = np.random.default_rng(seed)
         W1, W2, v = rng.standard_normal((width, 5)), rng.standard_normal((width, width)), rng.standard_normal(width)
         z1 = x @ W1.T
@@ -110,7 +110,9 @@ def test_ntk_is_the_jacobian_gram_matrix_of_wide_networks(dual):
         back1 = back2 @ W2 / math.sqrt(width) * back1
         layers = [(phi(z2) / math.sqrt(width), np.ones((3, 1))), (phi(z1) / math.sqrt(width), back2), (x, back1)]
         grams.append(sum((a @ a.T) * (b @ b.T) for a, b in layers))
-    assert np.mean(grams, axis=0) == pytest.approx(ntk(cosines(x, x), dual, 2), abs=0.08)
+    error = np.std(grams, axis=0) / math.sqrt(len(grams))
+    assert error.max() < 0.06
+    assert (np.abs(np.mean(grams, axis=0) - ntk(cosines(x, x), dual, 2)) < 4 * error).all()
 
 
 @pytest.mark.parametrize("dual", DUALS, ids=lambda d: d.name)
