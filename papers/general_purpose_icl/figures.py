@@ -38,9 +38,9 @@ def tasks_figure(record: Record) -> Figure:
         ax.set(xlabel="labelled examples before the answer", title=title)
     axes[0].set_ylabel("accuracy")
     lines = (
-        ("seen_images_first", "seen task and image, no example", "control"),
-        ("seen_last", "seen task, last answer", "baseline"),
-        ("unseen_last", "unseen task, last answer", "method"),
+        ("seen_images_first", "seen task and image,\nno example", "control"),
+        ("seen_last", "seen task,\nlast answer", "baseline"),
+        ("unseen_last", "unseen task,\nlast answer", "method"),
     )
     for metric, label, role in lines:
         table = sweep.reset_index().pivot(index="seed", columns="K", values=metric)[Ks]
@@ -50,7 +50,7 @@ def tasks_figure(record: Record) -> Figure:
     for ax in axes:
         ax.axhline(1 / record.config["C"], color="#7F7F7F", linewidth=0.7)
     axes[0].legend(title=f"95% CI, n = {len(record.seeds)}", title_fontsize=7)
-    axes[2].legend(fontsize=6, loc="lower left", bbox_to_anchor=(0, 0.2))
+    axes[2].legend(fontsize=6, loc="lower left", bbox_to_anchor=(0, 0.13))
     return fig
 
 

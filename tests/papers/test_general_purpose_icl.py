@@ -24,6 +24,7 @@ from papers.general_purpose_icl.model import (
     draw_batch,
     draw_sequence,
     draw_task,
+    init_embedding,
     init_learner,
     init_state,
     lstm,
@@ -40,8 +41,8 @@ from shared.optim.many import train_many
 D, C, T = 8, 5, 7
 KEY = jax.random.key(0)
 task_of = jax.jit(draw_task, static_argnums=(3, 4, 5))
-sequence_of = jax.jit(draw_sequence, static_argnums=(3, 4))
-batch_of = jax.jit(draw_batch, static_argnums=5)
+sequence_of = jax.jit(draw_sequence, static_argnums=3)
+batch_of = jax.jit(draw_batch, static_argnums=(5, 6))
 init_of = jax.jit(init_learner, static_argnums=1)
 answers_of = jax.jit(predict, static_argnums=1)
 accuracy_of = jax.jit(accuracy, static_argnums=(0, 3))
@@ -107,17 +108,21 @@ def test_the_identity_task_is_the_base_set_and_a_permutation_keeps_class_counts(
 def test_a_batch_holds_the_k_tasks_and_no_others(base):
     """With one base example, A x tells the task: K tasks give K inputs, those of the tasks 0 .. K - 1."""
     one = Base(base.x[:1], base.y[:1])
-    x = np.asarray(batch_of(KEY, KEY, 3, 0.0, one, (40, 1, D, C)).x)[:, 0]
+    made = batch_of(KEY, KEY, 3, 0.0, one, (40, 1, D, C))
+    x = np.asarray(made.x)[:, 0]
     seen = [np.asarray(task_of(KEY, i, 0.0, D, 64, C).A @ base.x[0]) for i in range(3)]
     assert {int(np.argmin([np.abs(row - s).max() for s in seen])) for row in x} == {0, 1, 2}
     assert max(min(np.abs(row - s).max() for s in seen) for row in x) < 1e-5
+    assert {int(y) for y in made.y[:, 0]} == {int(task_of(KEY, i, 0.0, D, 64, C).rho[base.y[0]]) for i in range(3)}
+    assert (batch_of(KEY, KEY, 3, 1.0, one, (40, 1, D, C)).y == base.y[0]).all()
 
 
-def test_distinct_sequences_never_repeat_an_example(base):
+def test_distinct_sequences_never_repeat_an_example_and_each_has_an_order_of_its_own(base):
     few = Base(base.x[:T], base.y[:T])
-    task = task_of(KEY, 0, 0.0, D, 64, C)
-    assert len(np.unique(sequence_of(KEY, task, few, T, True).x[:, 0])) == T
-    assert len(np.unique(sequence_of(KEY, task, few, T).x[:, 0])) < T
+    for distinct in (True, False):
+        x = np.asarray(batch_of(KEY, KEY, 1, 0.0, few, (8, T, D, C), distinct).x)[:, :, 0]
+        assert all((len(np.unique(row)) == T) == distinct for row in x)
+        assert len(np.unique(x, axis=0)) == 8
 
 
 def test_tokens_hold_the_input_and_the_label_before(batch):
@@ -181,6 +186,14 @@ def test_state_sizes_and_parameter_counts(learners):
     assert parameter_count(learners["mlp"]) == (D + 1) * 16 + (16 + 1) * 16 + (16 + 1) * C
 
 
+def test_the_parts_of_a_token_enter_alike_and_matrices_have_the_gain_of_their_fan_in(learners):
+    embed = jax.jit(init_embedding, static_argnums=(1, 2, 3))(KEY, D, D + C, 2000)
+    parts = embed["weight"][:, :D], embed["weight"][:, D:], embed["bias"]
+    assert [float(np.square(part).sum()) / 2000 for part in parts] == pytest.approx([1, C, 1], rel=0.1)  # one label of C is on at a time
+    query = [layer["q"]["weight"] for layer in learners["transformer"]["body"]["layers"]]
+    assert np.std(query) == pytest.approx(1 / math.sqrt(16), rel=0.15)
+
+
 def plain_cross_entropy(logits, y) -> float:
     """-mean log p(y_j) in plain loops."""
     p = np.exp(logits) / np.exp(logits).sum(axis=-1, keepdims=True)
@@ -195,16 +208,17 @@ def test_loss_and_accuracy_against_numpy(batch):
 
 
 def test_training_memorises_one_task(base):
-    """The MLP sees the query alone: on a single task that is all it takes."""
+    """The MLP sees the query alone: on a single task, here one that is biased for sure, that is all it takes."""
     shape, n = SHAPES["mlp"], 2
-    keys = jax.random.split(KEY, n)
-    probe = jax.jit(jax.vmap(lambda key: draw_batch(key, key, 1, 0.0, base, (64, T, D, C))))(keys)
-    fixed = (np.full(n, value, dtype) for value, dtype in ((1, np.int32), (0, np.float32), (0.01, np.float32)))
-    data = Run(keys, keys, Base(*(np.stack([part] * n) for part in base)), *fixed, probe)
+    keys, tasks = jax.random.split(KEY, (2, n))
+    probe = jax.jit(jax.vmap(lambda key, task: draw_batch(key, task, 1, 1.0, base, (64, T, D, C))))(keys, tasks)
+    fixed = (np.full(n, value, dtype) for value, dtype in ((1, np.int32), (1, np.float32), (0.01, np.float32)))
+    data = Run(keys, tasks, Base(*(np.stack([part] * n) for part in base)), *fixed, probe)
     state = jax.jit(jax.vmap(lambda key: init_state(key, shape)))(keys)
     _, curves = train_many(training_step(shape, 8), probing(shape), [0, 300], state, data)
     assert (curves["loss"][:, 0] > 0.9 * math.log(C)).all()
     assert (curves["loss"][:, 1] < 0.5 * math.log(C)).all()
+    assert (curves["first"][:, 1] > 0.7).all() and (curves["last"][:, 1] > 0.7).all()
 
 
 # ---- baselines ----
