@@ -111,6 +111,12 @@ def final_loss_slope(trials: pd.DataFrame) -> pd.Series:
     return eps_slopes(trials, centred=True)
 
 
+@claim("small-eps-better-finally-uncentred")
+def final_loss_slope_uncentred(trials: pd.DataFrame) -> pd.Series:
+    """Of the net itself, that has its initial function to unlearn."""
+    return eps_slopes(trials, centred=False)
+
+
 @claim("small-eps-slower")
 def eps_delay_slope(trials: pd.DataFrame) -> pd.Series:
     """Slope of log10(first step with test / test_0 < 0.3) against log2 eps, centred."""
@@ -159,3 +165,27 @@ def never_generalises(trials: pd.DataFrame) -> pd.Series:
     """Final test loss over that at step 0, with one example a dimension."""
     rows = data_rows(trials, 1.0)
     return pd.Series(ratios(rows, "test_loss")[:, -1], index=rows.index)
+
+
+def image_delay(rows: pd.DataFrame) -> pd.Series:
+    """log10(first step with test accuracy above 0.9) - log10(first step with train accuracy above 0.9), each censored at the end."""
+    columns = zip(rows.steps, rows.train_accuracy, rows.test_accuracy, strict=True)
+    gaps = [log10_step(steps, test, 0.9, above=True) - log10_step(steps, train, 0.9, above=True) for steps, train, test in columns]
+    return pd.Series(gaps, index=rows.index)
+
+
+def scale_effect(trials: pd.DataFrame, decay: float) -> pd.Series:
+    """Delay at the largest output scale minus delay at the smallest."""
+    rows = chosen(trials, experiment="images", decay=decay)
+    return image_delay(rows[rows.scale == rows.scale.max()]) - image_delay(rows[rows.scale == rows.scale.min()])
+
+
+@claim("image-scale-controls-delay")
+def image_effect(trials: pd.DataFrame) -> pd.Series:
+    """With weight decay."""
+    return scale_effect(trials, chosen(trials, experiment="images").decay.max())
+
+
+@claim("image-delay-without-decay")
+def image_effect_without_decay(trials: pd.DataFrame) -> pd.Series:
+    return scale_effect(trials, 0.0)

@@ -88,7 +88,7 @@ class Config:
     images_lr: Positive = 1e-3
     """Step size. Paper: 0.001."""
     images_decay: Annotated[float, Ge(0)] = 0.01
-    """Weight decay. Paper: 0.01. The largest scale runs without it too."""
+    """Weight decay. Paper: 0.01. Every scale runs without it too."""
 
     @property
     def P(self) -> int:
@@ -103,8 +103,7 @@ def conditions(config: Config) -> list[dict]:
     grid += [headline | {"experiment": "data", "D": config.data_D, "P": max(1, round(ratio * config.data_D))} for ratio in config.data_ratios]  # D
     grid += [{"experiment": "finite", "N": N} for N in config.finite_widths]
     grid += [{"experiment": "concentration", "D": D} for D in config.crowd_dimensions]
-    grid += [{"experiment": "images", "scale": scale, "decay": config.images_decay} for scale in config.images_scales]  # E
-    grid += [{"experiment": "images", "scale": max(config.images_scales), "decay": 0.0}]
+    grid += [{"experiment": "images", "scale": scale, "decay": decay} for decay in (config.images_decay, 0.0) for scale in config.images_scales]  # E
     return [condition for i, condition in enumerate(grid) if condition not in grid[:i]]  # the sweeps meet in the headline
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -290,7 +289,7 @@ def test_a_miniature_of_every_experiment_gives_rows_and_depends_on_the_seed():
         crowd_dimensions=(6,), crowd=3, crowd_steps=5, images_hidden=8, images_steps=10, images_batch=20,
     )  # fmt: skip
     grid = conditions(config)
-    assert len(grid) == 1 + 4 + 1 + 2 + 1 + 1 + 1 + 5  # the headline belongs to two sweeps
+    assert len(grid) == 1 + 4 + 1 + 2 + 1 + 1 + 1 + 8  # the headline belongs to two sweeps
     last_of_each = {condition["experiment"]: condition for condition in grid}
     with jax.enable_x64(False):  # run() sets its own precision
         for condition in last_of_each.values():
