@@ -7,7 +7,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from papers.grokking_feature_emergence.claims import order, thresholds
-from shared.engine import Record, draw_figures
+from shared.engine import NotRun, Record, draw_figures
 from shared.figures import TWO_COLUMNS, band, colour, criterion, interval, reported, style, whiskers
 
 KAPPA = 2.7482
@@ -57,9 +57,13 @@ def phase_diagram(record: Record) -> Figure:
     heat.set_xticks(range(table.shape[1]), table.columns)
     heat.set_yticks(range(table.shape[0]), [f"{kappa:g}" for kappa in table.index])
     heat.axhline(np.interp(KAPPA, table.index, range(len(table))), color="white", linestyle=(0, (2, 2)), linewidth=1)
-    heat.set(xlabel="group", ylabel=r"$\kappa = p\,M/\ln M$", title=rf"test accuracy; dashed: authors' $\kappa$ = {KAPPA:g}")
+    heat.set(xlabel="group", ylabel=r"$\kappa = p\,M/\ln M$", title=rf"test accuracy (mean, n = {len(record.seeds)}); dashed: authors' $\kappa$")
     fig.colorbar(image, ax=heat)
-    p = thresholds(record.trials)
+    try:
+        p = thresholds(record.trials)
+    except NotRun as reason:  # some ladder of train fractions does not cross the switch
+        law.text(0.5, 0.5, str(reason), ha="center", va="center", wrap=True, transform=law.transAxes)
+        return fig
     M = np.array([order(group) for group in p])
     x = np.log(M) / M
     mean, low, high = interval(p)
@@ -107,14 +111,16 @@ def energy_maxima(record: Record) -> Figure:
         jitter = np.linspace(-0.3, 0.3, len(ends))
         energies.scatter(M + jitter, ends, s=5, color=colour(role), linewidth=0, label=f"{len(ends)} ascents, M = {M}")
         subset = record.select(experiment="landscape", group=group, pairs="subset")
-        for kappa, at in subset.groupby("kappa"):
-            whiskers(single, kappa, at.single_mode, f"M = {M}" if kappa == subset.kappa.min() else None, role)
+        for p, at in subset.groupby("train_fraction"):  # where p is capped, the kappa that it amounts to
+            whiskers(single, p * M / np.log(M), at.single_mode, f"M = {M}" if p == subset.train_fraction.min() else None, role)
     line = np.array([min(map(order, groups)) - 1, max(map(order, groups)) + 1])
     energies.plot(line, line / 4, color="black", linewidth=0.8, zorder=0, label="theory: E* = M/4")
     energies.set(xlabel="M", ylabel="E where the ascent ends", title="all pairs")
     energies.legend()
     reported(single, KAPPA, "authors' " + r"$\kappa$", horizontal=False)
-    single.set(xlabel=r"$\kappa = p\,M/\ln M$ (p at most 0.9)", ylabel="share of one-frequency maxima", title="random subsets of the pairs", ylim=(-0.05, 1.05))
+    single.set(
+        xlabel=r"$\kappa = p\,M/\ln M$ (largest: p = 0.9)", ylabel="share of one-frequency maxima", title="random subsets of the pairs", ylim=(-0.05, 1.05)
+    )
     single.legend(title=f"95% CI, n = {len(record.seeds)}")
     return fig
 
