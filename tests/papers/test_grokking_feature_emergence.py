@@ -479,4 +479,4 @@ def test_miniature_experiments_give_rows_and_depend_on_the_seed():
         assert any((first[name] != second[name]).any() for name in first)
     assert first["single_mode"] == (first["peaks"] > 0.95).mean()
     assert first["train_fraction"] == pytest.approx(2 * np.log(7) / 7)
-    assert first["energies"].max() < 0.8 * 7 / 4  # what the full table would give
+    assert np.abs(first["energies"] - 7 / 4).max() > 0.1  # on the full table all would be M/4
