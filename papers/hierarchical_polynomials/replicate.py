@@ -1,0 +1,255 @@
+"""Learning Hierarchical Polynomials with Three-Layer Neural Networks (Wang, Nichani and Lee, ICLR 2024).
+
+Runs, on quadratic features p with a quadratic link g: test error against the number of samples n = ratio * d^2 for the layerwise three-layer network, two
+kernels, random features and an oracle that knows p; the correlation of stage 1 with p over more dimensions; the approximate Stein lemma by Monte Carlo; a
+negative control with E[g'] = 0; stage 1 with relu in place of its polynomial; gradient descent against the closed forms. On a GPU also cubic features, sparse
+parities, and a two-layer network trained by Adam.
+Hardware and time: the cpu profile needs a few minutes on two cores; the gpu profile was written for one H200.
+The number to reach: n of order d^2 samples, where kernels need d^4 (Theorem 1, k = q = 2).
+
+    python -m papers.hierarchical_polynomials.replicate --profile cpu
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from papers.hierarchical_polynomials import baselines, model, targets
+from shared.engine import main, per_seed
+from shared.engine.errors import RequestError
+from shared.seeds import numpy_rng
+
+NETWORK = "three-layer network"
+RELU_NETWORK = "three-layer network, relu"
+TRAINED = "trained two-layer network"
+RIDGES = tuple(10 ** (e / 2) for e in range(-8, 3))
+"""1e-4 ... 10, added to a Gram matrix: for stage 1, random features and kernels alike."""
+LAMS2 = tuple(10.0**e for e in range(-5, 1))
+"""lam2 of stage 2."""
+SCATTERED = 150
+"""Test points of which the record keeps p, g_u and h_theta."""
+
+
+@dataclass(frozen=True)
+class Config:
+    dims: tuple[int, ...] = (16, 24, 32)
+    """Dimensions d (even) at which all methods are compared."""
+    recovery_dims: tuple[int, ...] = (12, 48)
+    """Further d (even) with the three-layer network alone, for the exponent of d."""
+    ratios: tuple[float, ...] = (1, 2, 4, 8, 16)
+    """n / d^k; n counts all labelled samples."""
+    max_samples: int = 16_384
+    """Largest n; ratios beyond it are left out."""
+    max_kernel_samples: int = 8192
+    """Largest n of the two kernels."""
+    width_factor: float = 2.0
+    """m1 in units of the number of monomials of degree <= k."""
+    min_width: int = 400
+    """Smallest m1."""
+    m2: int = 300
+    """Units of the second hidden layer."""
+    validation: int = 2000
+    """Points on which the penalties are chosen."""
+    test: int = 10_000
+    """Fresh points for test errors and correlations."""
+    control_ratio: float = 8
+    """n / d^2 of the negative control and of relu in the first layer."""
+    stein_dims: tuple[int, ...] = (8, 16, 32, 64, 128)
+    """Dimensions (even) of the approximate Stein lemma."""
+    stein_points: int = 1_000_000
+    """Monte Carlo points for each."""
+    descent_dim: int = 16
+    """d of gradient descent against the closed forms, with n = 8 d^2."""
+    descent_steps: int = 30_000
+    """T1 = T2, steps of gradient descent."""
+    cubic_dims: tuple[int, ...] = ()
+    """d (even, multiples of 3) of cubic features k = 3 and of sparse parities of three; empty leaves them out."""
+    cubic_ratios: tuple[float, ...] = (1, 2, 4, 8)
+    """n / d^3 of these."""
+    trained_width: int = 0
+    """Units of the two-layer network trained by Adam; 0 leaves it out."""
+    trained_steps: int = 3000
+    """Its full-batch steps."""
+    trained_rates: tuple[float, ...] = (1e-3, 3e-3, 1e-2)
+    """Its step sizes, chosen on validation data."""
+
+    def samples(self, ratio: float, d: int, k: int) -> int:
+        """n, even."""
+        return 2 * round(ratio * d**k / 2)
+
+    def m1(self, d: int, k: int) -> int:
+        """Units of the first hidden layer."""
+        return max(self.min_width, math.ceil(self.width_factor * math.comb(d + k, k)))
+
+
+def conditions(config: Config) -> list[dict]:
+    """The grid; RequestError for values that no experiment can use."""
+    check(config)
+    methods = [NETWORK, "random features", "oracle", *baselines.KERNELS, *([TRAINED] if config.trained_width else [])]
+    quadratic = {"experiment": "sweep", "k": 2, "family": "hermite", "link": "generic"}
+    grid = [quadratic | {"d": d, "ratio": ratio, "method": method} for d in config.dims for ratio in config.ratios for method in methods]
+    grid += [quadratic | {"d": d, "ratio": ratio, "method": NETWORK} for d in config.recovery_dims for ratio in config.ratios]
+    grid += [quadratic | {"experiment": "relu", "d": d, "ratio": config.control_ratio, "method": RELU_NETWORK} for d in config.dims]
+    grid += [quadratic | {"experiment": "control", "link": "even", "d": d, "ratio": config.control_ratio, "method": NETWORK} for d in config.dims]
+    grid += [
+        {"experiment": "cubic", "k": 3, "family": family, "link": "generic", "d": d, "ratio": ratio, "method": method}
+        for family in ("hermite", "parity")
+        for d in config.cubic_dims
+        for ratio in config.cubic_ratios
+        for method in methods
+    ]
+    most = dict.fromkeys(baselines.KERNELS, config.max_kernel_samples)
+    grid = [c for c in grid if config.samples(c["ratio"], c["d"], c["k"]) <= most.get(c["method"], config.max_samples)]
+    return [*grid, *({"experiment": "stein", "d": d} for d in config.stein_dims), {"experiment": "descent", "d": config.descent_dim}]
+
+
+def check(config: Config) -> None:
+    """RequestError naming the first field that is out of range."""
+    even = [("dims", config.dims), ("recovery_dims", config.recovery_dims), ("stein_dims", config.stein_dims), ("descent_dim", (config.descent_dim,))]
+    for name, dims in [*even, ("cubic_dims", config.cubic_dims)]:
+        if any(d < 2 or d % 2 for d in dims):
+            raise RequestError(f"--config.{name}: half of the signs are negative, so dimensions are even and at least 2, not {dims}")
+    if any(d % 3 for d in config.cubic_dims):
+        raise RequestError(f"--config.cubic_dims: parities of three need multiples of 3, not {config.cubic_dims}")
+    if set(config.dims) & set(config.recovery_dims):
+        raise RequestError("--config.recovery_dims: these come on top of --config.dims and must differ from them")
+    for name in ("ratios", "cubic_ratios"):
+        if min(getattr(config, name), default=1) <= 0:
+            raise RequestError(f"--config.{name}: numbers of samples are positive")
+    for name in ("m2", "min_width", "validation", "descent_steps", "max_samples", "max_kernel_samples", "trained_steps", "control_ratio", "width_factor"):
+        if getattr(config, name) <= 0:
+            raise RequestError(f"--config.{name} must be positive")
+    if config.test < SCATTERED:
+        raise RequestError(f"--config.test: at least {SCATTERED} points, which the record keeps for a figure")
+    if config.stein_points < 2:
+        raise RequestError("--config.stein_points: at least 2, one for each half")
+    if config.trained_width < 0 or any(rate <= 0 for rate in config.trained_rates) or not config.trained_rates:
+        raise RequestError("--config.trained_width is 0 or more, --config.trained_rates are positive and at least one")
+
+
+@per_seed
+def run(config: Config, condition: dict, seed: int, device: str) -> dict:
+    """One row."""
+    match condition["experiment"]:
+        case "stein":
+            return stein(config, condition["d"], seed, device)
+        case "descent":
+            return descent(config, condition["d"], seed, device)
+    return learn(config, condition, seed, device)
+
+
+@dataclass(frozen=True)
+class Problem:
+    """A target with the data and fixed layers of one seed: equal for all methods, and nested over n."""
+
+    target: targets.Target
+    train: model.Labelled
+    validation: model.Labelled
+    test: model.Labelled
+    first: model.FirstLayer
+    second: model.SecondLayer
+
+
+def draw_problem(config: Config, seed: int, device: str, d: int, n: int, k: int = 2, activation: str = "polynomial", **kind) -> Problem:
+    target = targets.draw_target(numpy_rng(seed, "target"), d, k=k, device=device, **kind)
+
+    def labelled(name: str, size: int) -> model.Labelled:
+        x = torch.as_tensor(numpy_rng(seed, name).standard_normal((size, d)), device=device)
+        return model.Labelled(x, target(x))
+
+    return Problem(
+        target,
+        labelled("training", n),
+        labelled("validation", config.validation),
+        labelled("test", config.test),
+        model.draw_first_layer(numpy_rng(seed, "first layer"), d, config.m1(d, k), device, k=k, activation=activation),
+        model.draw_second_layer(numpy_rng(seed, "second layer"), config.m2, device),
+    )
+
+
+def learn(config: Config, condition: dict, seed: int, device: str) -> dict:
+    """One method on one target with n samples: its test error, and for the three-layer network what stage 1 has found."""
+    d, k, method = condition["d"], condition["k"], condition["method"]
+    kind = {"family": condition["family"], "link": condition["link"], "activation": "relu" if method == RELU_NETWORK else "polynomial"}
+    problem = draw_problem(config, seed, device, d, config.samples(condition["ratio"], d, k), k, **kind)
+    target, test = problem.target, problem.test
+    fitted = fit(config, method, problem, seed)
+    error = model.mse(fitted.predict(test.x), test.y)
+    row = {"n": len(problem.train), "error": error / target.variance}
+    if condition["link"] == "generic":
+        row |= {"over_plateau": error / target.plateau, "plateau": target.plateau / target.variance}
+    if math.isfinite(fitted.ridge):
+        row["ridge"] = fitted.ridge
+    if math.isfinite(fitted.lam2):
+        row["lam2"] = fitted.lam2
+    return row | (recovered(fitted.predict, target, test) if isinstance(fitted.predict, model.ThreeLayer) else {})
+
+
+def fit(config: Config, method: str, problem: Problem, seed: int) -> model.Fitted:
+    """The chosen predictor of a method; every method has the same samples and validation set."""
+    samples = (problem.train, problem.validation)
+    if method in baselines.KERNELS:
+        return baselines.fit_kernel(baselines.KERNELS[method], *samples, RIDGES)
+    if method == "random features":
+        return baselines.fit_random_features(problem.first, *samples, RIDGES)
+    if method == "oracle":
+        return baselines.fit_oracle(problem.second, problem.target.p, *samples, LAMS2)
+    if method == TRAINED:
+        return baselines.fit_relu_network(*samples, numpy_rng(seed, "network"), config.trained_width, config.trained_steps, config.trained_rates)
+    return model.fit_three_layer(problem.first, problem.second, *samples, RIDGES, LAMS2)
+
+
+def recovered(network: model.ThreeLayer, target: targets.Target, test: model.Labelled) -> dict:
+    """How well g_u knows p, absolutely and relative to the population limit, and a sample of the learned link."""
+    p, g = target.p(test.x), network.g(test.x)
+    corr = float(torch.corrcoef(torch.stack([p, g]))[0, 1])
+    few = {"sample_p": p, "sample_g": g, "sample_prediction": network.of_feature(g)}
+    return {
+        "corr": corr,
+        "corr_relative": corr / targets.feature_limit(target.k, target.d),
+        "feature_std": float(g.std()),
+        "error_stage1": model.mse(g, test.y) / target.variance,
+    } | {name: values[:SCATTERED].to(torch.float32).cpu().numpy() for name, values in few.items()}
+
+
+def stein(config: Config, d: int, seed: int, device: str) -> dict:
+    """The distance of P_2 h / E[g'] from p, random signs: by Monte Carlo, and exactly."""
+    target, rng = targets.draw_target(numpy_rng(seed, "target"), d, balanced=False, device=device), numpy_rng(seed, "stein")
+    gap = targets.stein_gap_sampled(target, lambda n: torch.as_tensor(rng.standard_normal((n, d)), device=device), config.stein_points)
+    return {"gap": gap, "gap_exact": targets.stein_gap(targets.quadratic_form(target))}
+
+
+def descent(config: Config, d: int, seed: int, device: str) -> dict:
+    """Both stages by gradient descent with the penalties that validation chose for the closed forms: distance of the two predictions against the steps."""
+    problem = draw_problem(config, seed, device, d, config.samples(8, d, 2))
+    first, second, x = problem.first, problem.second, problem.test.x
+    (D1, D2), fitted = problem.train.halves(), model.fit_three_layer(problem.first, problem.second, problem.train, problem.validation, RIDGES, LAMS2)
+    closed = fitted.predict
+    steps = np.unique(np.geomspace(1, config.descent_steps, 20).round().astype(int))
+    (lam1,) = first.lams([fitted.ridge], len(D1))
+    u, losses1 = model.descend(first(D1.x), D1.y, lam1, steps)
+    g2 = first(D2.x) @ u[-1]
+    c, losses2 = model.descend(second(g2), D2.y - g2, fitted.lam2, steps)
+    g, g_closed = first(x) @ u.T, closed.g(x)  # (n, len(steps)), (n,)
+    prediction = g[:, -1:] + second(g[:, -1]) @ c.T
+    return {
+        "steps": steps,
+        "distance1": relative_distance(g, g_closed),
+        "distance2": relative_distance(prediction, closed(x)),
+        "monotone": bool((losses1.diff() <= 1e-12).all() and (losses2.diff() <= 1e-12).all()),
+        "error": model.mse(prediction[:, -1], problem.test.y) / problem.target.variance,
+        "error_closed": model.mse(closed(x), problem.test.y) / problem.target.variance,
+    }
+
+
+def relative_distance(columns: torch.Tensor, reference: torch.Tensor) -> np.ndarray:
+    """|column - reference| / |reference| of every column, float32."""
+    return ((columns - reference[:, None]).norm(dim=0) / reference.norm()).to(torch.float32).cpu().numpy()
+
+
+if __name__ == "__main__":
+    main(__file__)
