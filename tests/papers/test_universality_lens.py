@@ -440,7 +440,8 @@ def test_virial_temperature_of_a_law_that_is_not_gaussian():
 
 SMALL = Config(
     d=3, widths=(4,), drawn_width=4, samples=2000, n_max=40, points=8, sequences=5, drawn=5, tasks=("digits",), batches=(20,), train=20, chains=2,
-    sgld_steps=800, draws=20, hidden=3, unlabelled=50, distill_steps=20,
+    sgld_steps=400,
+    descent_steps=100, draws=20, hidden=3, unlabelled=50, distill_steps=20,
 )  # fmt: skip
 
 
