@@ -146,19 +146,36 @@ def chunks(size: int, *inputs: Float[Tensor, "b h n width"]) -> Iterator[tuple[F
     return zip(*(x.flatten(0, 1).split(size, dim=1) for x in inputs), strict=True)
 
 
+def read_in_chunks(
+    q: Float[Tensor, "b h n d"],
+    k: Float[Tensor, "b h n d"],
+    v: Float[Tensor, "b h n dv"],
+    prefix_k: Float[Tensor, "b h m d"] | None = None,
+    prefix_v: Float[Tensor, "b h m dv"] | None = None,
+    *,
+    normalise: bool = False,
+    read: Callable[..., None] = read_chunk,
+) -> tuple[Float[Tensor, "b h n dv"], Memory]:
+    """A prompt, after its prefix if there is one, in torch's operations. ``read`` takes the place of `read_chunk`: the same function, compiled."""
+    memory = empty_memory(k, v, FEATURES)
+    if prefix_k is not None:
+        memory = read_prefix(memory, prefix_k, prefix_v)
+    return read_causally(memory, q, k, v, normalise, read=read)
+
+
 @torch.inference_mode()
-def prefill(method: str, work: Workload, normalise: bool = False, read: Callable[..., None] = read_chunk) -> tuple[Float[Tensor, "b h n dv"], Memory | Cache]:
+def prefill(
+    method: str, work: Workload, normalise: bool = False, read: Callable[..., tuple[Tensor, Memory]] = read_in_chunks
+) -> tuple[Float[Tensor, "b h n dv"], Memory | Cache]:
     """Outputs for the whole prompt, and the state to decode from. For ``jrt_prompt`` the workload is one written twice already.
 
-    ``read`` takes the place of `read_chunk`: the same function, compiled.
+    ``read`` is `read_in_chunks` or does the same (`fused.read_fused`).
     """
     if method == "softmax":
         with sdpa_kernel(SDPBackend.FLASH_ATTENTION):  # this kernel or an error: cuDNN's and the others are out
             return softmax_attention(work.wide_q, work.wide_k, work.v)
-    memory = empty_memory(work.k, work.v, FEATURES)
-    if method == "jrt_rnn":
-        memory = read_prefix(memory, work.prefix_k, work.prefix_v)
-    return read_causally(memory, work.q, work.k, work.v, normalise, read=read)
+    prefix = (work.prefix_k, work.prefix_v) if method == "jrt_rnn" else ()
+    return read(work.q, work.k, work.v, *prefix, normalise=normalise)
 
 
 def operations(method: str, B: int, H: int, N: int, d: int, dv: int) -> float:

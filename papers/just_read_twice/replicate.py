@@ -25,10 +25,12 @@ import torch.nn.functional as F
 from torch.profiler import ProfilerActivity, profile
 
 from papers.just_read_twice.model import Network, state_bytes
-from papers.just_read_twice.prefill import METHODS, draw_workload, prefill, read_chunk
+from papers.just_read_twice.prefill import METHODS, draw_workload, prefill, read_chunk, read_in_chunks
 from papers.just_read_twice.tasks import set_disjointness
 from shared.engine import main, per_seed
+from shared.engine.errors import RequestError
 from shared.seeds import numpy_rng, seed_torch, torch_generator
+from shared.sequence.linear import Memory
 
 READERS = {"causal": ("causal", 1), "noncausal": ("noncausal", 1), "repeated": ("causal", 2), "prefix": ("prefix", 1)}
 """Ways to read: kind of layers, and how often the two sets are written."""
@@ -54,9 +56,9 @@ class Config:
     """Heads of a Based layer."""
     mlp_factor: int = 0
     """Hidden width of each layer's MLP over d_model; 0 = none, as in the released scripts. Paper's text: 4, and so on a GPU."""
-    steps: int = 1000
+    steps: int = 1500
     """Updates. Paper: 48 epochs of 240,000 examples, 90,000 updates."""
-    batch: int = 32
+    batch: int = 64
     """Examples of an update, all of one pair of sizes. Paper: 128."""
     learning_rates: tuple[float, ...] = (1e-2,)
     """AdamW's, with cosine decay; with more than one the best on fresh examples counts. Paper: 1e-4, 5e-4, 8e-4."""
@@ -77,8 +79,8 @@ class Config:
     """Paper: bfloat16."""
     calls: int = 3
     """Timed calls of each method, taken in turns after one that is not timed; the median counts. Paper: 10 or 20."""
-    compile: bool = False
-    """Put the reading of a chunk through torch.compile."""
+    kernel: str = "torch"
+    """What linear attention reads with: "torch", "compiled" (a chunk through torch.compile) or "fused" (one Triton kernel; CUDA only)."""
 
 
 QUERY_WIDTH, VALUE_WIDTH = 16, 64
@@ -86,6 +88,8 @@ QUERY_WIDTH, VALUE_WIDTH = 16, 64
 
 
 def conditions(config: Config) -> list[dict]:
+    if config.kernel not in ("torch", "compiled", "fused"):
+        raise RequestError(f"--config.kernel is torch, compiled or fused, not {config.kernel}")
     return [
         *({"experiment": "disjointness", "reader": reader, "d": d} for d in config.feature_dims for reader in READERS),
         {"experiment": "prefill", "sweep": "length"},
@@ -188,7 +192,7 @@ def time_prefill(config: Config, sweep: str, seed: int, device: str) -> dict:
     else:
         sizes = [(B, config.batch_length) for B in config.batches]
     generator = torch_generator(seed, "prompts", device)
-    read = torch.compile(read_chunk) if config.compile else read_chunk
+    read = reader(config.kernel)
     columns: dict[str, list[float]] = {}
     for B, N in sizes:
         work = draw_workload(generator, B, config.prefill_heads, N, QUERY_WIDTH, VALUE_WIDTH, getattr(torch, config.dtype))
@@ -202,6 +206,16 @@ def time_prefill(config: Config, sweep: str, seed: int, device: str) -> dict:
             columns.setdefault(f"state_bytes_{method}", []).append(sum(x.nbytes for x in state))
             columns.setdefault(f"peak_bytes_{method}", []).append(peak_bytes(runs[method], device))
     return {"B": np.array([B for B, _ in sizes]), "N": np.array([N for _, N in sizes]), **{name: np.array(values) for name, values in columns.items()}}
+
+
+def reader(kernel: str) -> Callable[..., tuple[torch.Tensor, Memory]]:
+    if kernel == "compiled":
+        return partial(read_in_chunks, read=torch.compile(read_chunk))
+    if kernel == "fused":
+        from papers.just_read_twice.fused import read_fused  # Triton, which only comes with CUDA
+
+        return read_fused
+    return read_in_chunks
 
 
 def seconds_in_turns(runs: dict[str, Callable[[], object]], calls: int, device: str) -> dict[str, float]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 from functools import partial
 
 import numpy as np
@@ -315,6 +316,27 @@ def test_the_median_call_counts(monkeypatch):
         clock[0] += next(lasts)
 
     assert seconds_in_turns({"a": call}, 3, "cpu") == {"a": 2}
+
+
+@pytest.mark.parametrize("N", [128, 100])
+@pytest.mark.parametrize("normalise", [False, True])
+@pytest.mark.skipif(not torch.cuda.is_available() and os.environ.get("TRITON_INTERPRET") != "1", reason="wants CUDA, or Triton and TRITON_INTERPRET=1")
+def test_the_fused_kernel_reads_like_the_chunks(N, normalise):
+    """Outputs, and what the states read for any query, with and without a prefix."""
+    pytest.importorskip("triton")
+    from papers.just_read_twice.fused import read_fused
+
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    work = prefill.draw_workload(torch.Generator(device).manual_seed(0), 1, 2, N, 16, 32, torch.float32)
+    work = prefill.Workload(*(8 * x for x in work))  # the benchmark's inputs are so small that the quadratic part would not show
+    for method in ("based", "jrt_rnn"):
+        (y, memory), (fused_y, fused) = (prefill.prefill(method, work, normalise, read) for read in (prefill.read_in_chunks, read_fused))
+        close(fused_y, y, 1e-5)
+        x = work.q * 16**-0.25
+        phi = torch.cat([torch.ones_like(x[..., :1]), x, (x[..., :, None] * x[..., None, :]).flatten(-2) * 2**-0.5], dim=-1)
+        close(phi @ fused.S, ROLLED(work.q) @ memory.S, 1e-5)
+        if normalise:
+            close(phi @ fused.z[..., None], ROLLED(work.q) @ memory.z[..., None], 1e-5)
 
 
 def test_each_method_reads_the_prompt_that_its_claim_is_about(monkeypatch):
