@@ -27,7 +27,8 @@ class TorchTransformer(nn.Module):
 
     def __init__(self, task: Task, net: Network) -> None:
         super().__init__()
-        block = nn.TransformerEncoderLayer(net.width, net.heads, 4 * net.width, dropout=0.0, activation="gelu", batch_first=True, norm_first=True)
+        gelu = partial(nn.functional.gelu, approximate="tanh")
+        block = nn.TransformerEncoderLayer(net.width, net.heads, 4 * net.width, dropout=0.0, activation=gelu, batch_first=True, norm_first=True)
         self.read_in, self.read_out = nn.Linear(task.n, net.width), nn.Linear(net.width, 1)
         self.positions = nn.Parameter(0.02 * torch.randn(2 * task.m, net.width))
         self.blocks = nn.TransformerEncoder(block, net.layers, norm=nn.LayerNorm(net.width), enable_nested_tensor=False)

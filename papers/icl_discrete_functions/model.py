@@ -44,11 +44,11 @@ class Network(NamedTuple):
 
 
 def transformer_config(net: Network, task: Task) -> ModelConfig:
-    """GPT-2's block at this width for 2m tokens; for RetNet the same with rotary positions."""
+    """GPT-2's block (its GELU is the tanh form) at this width for 2m tokens; for RetNet the same with rotary positions."""
     positions = "rotary" if net.backbone == "retnet" else "learned"
     return encoder(
         net.width, net.layers, net.heads, 2 * task.m, vocab=0, causal=True, segments=0, embedding_norm=False, head_transform=False, norm_eps=1e-5,
-        positions=positions, frequencies=rotary_frequencies(net.width // net.heads),
+        positions=positions, frequencies=rotary_frequencies(net.width // net.heads), activation="gelu_tanh",
     )  # fmt: skip
 
 

@@ -54,7 +54,7 @@ def fitted_network(
     m, n = x.shape[-2:]
     known = jnp.arange(m) < examples  # a mask: one program for all numbers of examples
 
-    def forward(params: list, x: Float[Array, "... n"]) -> Float[Array, ...]:
+    def forward(params: list, x: Float[Array, "... n"]) -> Float[Array, " ..."]:
         for W, b in params[:-1]:
             x = jax.nn.relu(x @ W + b)
         W, b = params[-1]

@@ -59,7 +59,7 @@ class Config:
     precision: str = "float32"
     """Type that the networks compute in; their parameters are float32."""
 
-    steps: int = 1050
+    steps: int = 1600
     """Training steps. Paper: 15 000 to 30 000."""
     batch: int = 16
     """Fresh prompts in a step. Paper: 64."""
@@ -78,7 +78,7 @@ class Config:
     """Measurements during training, evenly spaced."""
     shown: int = 256
     """Prompts that attention to the nearest neighbour is averaged over."""
-    fitted_prompts: int = 128
+    fitted_prompts: int = 64
     """Prompts that a feed-forward network is fitted to."""
     fitted_width: int = 32
     """Width of its two hidden layers."""

@@ -48,32 +48,32 @@ def sign(z: Array) -> Array:
     return jnp.where(z > 0, 1.0, -1.0)
 
 
-def conjunction(w: Float[Array, "... n"], x: Float[Array, "... n"]) -> Float[Array, ...]:
+def conjunction(w: Float[Array, "... n"], x: Float[Array, "... n"]) -> Float[Array, " ..."]:
     """+1 iff all literals of w hold: sign(w.x - (|w|_1 - 1))."""
     return sign((w * x).sum(-1) - jnp.abs(w).sum(-1) + 1)
 
 
-def disjunction(w: Float[Array, "... n"], x: Float[Array, "... n"]) -> Float[Array, ...]:
+def disjunction(w: Float[Array, "... n"], x: Float[Array, "... n"]) -> Float[Array, " ..."]:
     """+1 iff some literal of w holds: sign(w.x + |w|_1 - 1)."""
     return sign((w * x).sum(-1) + jnp.abs(w).sum(-1) - 1)
 
 
-def dnf(W: Float[Array, "... C n"], x: Float[Array, "... n"]) -> Float[Array, ...]:
+def dnf(W: Float[Array, "... C n"], x: Float[Array, "... n"]) -> Float[Array, " ..."]:
     """An OR of conjunctions."""
     return conjunction(W, x[..., None, :]).max(-1)
 
 
-def cnf(W: Float[Array, "... C n"], x: Float[Array, "... n"]) -> Float[Array, ...]:
+def cnf(W: Float[Array, "... C n"], x: Float[Array, "... n"]) -> Float[Array, " ..."]:
     """An AND of disjunctions."""
     return disjunction(W, x[..., None, :]).min(-1)
 
 
-def threshold(w: Float[Array, "... n"], bias: Float[Array, ...] | float, x: Float[Array, "... n"]) -> Float[Array, ...]:
+def threshold(w: Float[Array, "... n"], bias: Float[Array, " ..."] | float, x: Float[Array, "... n"]) -> Float[Array, " ..."]:
     """sign(w.x - bias), with a half-integer bias."""
     return sign((w * x).sum(-1) - bias)
 
 
-def parity(w: Float[Array, "... n"], x: Float[Array, "... n"]) -> Float[Array, ...]:
+def parity(w: Float[Array, "... n"], x: Float[Array, "... n"]) -> Float[Array, " ..."]:
     """+1 iff an odd number of the bits in the subset w in {0, 1}^n are set to 1, that is x_i = +1."""
     return 1 - 2 * ((w * (x > 0)).sum(-1) % 2 == 0)
 
@@ -86,7 +86,7 @@ def draw_points(key: PRNGKeyArray, task: Task, B: int) -> Float[Array, "B m n"]:
     return jax.random.rademacher(key, (B, task.m, task.n), jnp.float32)
 
 
-def draw_literals(key: PRNGKeyArray, shape: tuple[int, ...], plain: float, negated: float) -> Float[Array, ...]:
+def draw_literals(key: PRNGKeyArray, shape: tuple[int, ...], plain: float, negated: float) -> Float[Array, " ..."]:
     """Each coordinate +1 with probability ``plain``, -1 with probability ``negated``, otherwise 0."""
     u = jax.random.uniform(key, shape)
     return jnp.where(u < plain, 1.0, jnp.where(u < plain + negated, -1.0, 0.0))
