@@ -9,17 +9,26 @@ from matplotlib.figure import Figure
 from papers.grokking_lazy_to_rich.claims import EPS, alpha_table, delay, image_delay, test_loss
 from shared.effects import log_log_fit
 from shared.engine import Record, chosen, draw_figures
-from shared.figures import TWO_COLUMNS, band, colour, interval, log_band, style, whiskers
+from shared.figures import ROLES, TWO_COLUMNS, band, colour, interval, log_band, style, whiskers
 
 SHADES = plt.get_cmap("viridis")
 
 
-def shaded(ax, steps: np.ndarray, values: np.ndarray, place: float, label: str | None, dash: str = "-") -> None:
-    """A line of geometric means and its 95 % band from step 1 on, in the shade of its place, 0 to 1, in a sweep; ``values`` is (seeds, steps)."""
+def log_line(ax, steps: np.ndarray, values: np.ndarray, hue, label: str | None = None, dash="-") -> None:
+    """A line of geometric means and its 95 % band from step 1 on; ``values`` is (seeds, steps)."""
     mean, low, high = (10**limit for limit in interval(np.log10(np.maximum(values[:, 1:], 1e-30))))
-    shade = SHADES(0.05 + 0.85 * place)
-    ax.plot(steps[1:], mean, color=shade, linestyle=dash, label=label)
-    ax.fill_between(steps[1:], low, high, color=shade, alpha=0.2, linewidth=0)
+    ax.plot(steps[1:], mean, color=hue, linestyle=dash, label=label)
+    ax.fill_between(steps[1:], low, high, color=hue, alpha=0.2, linewidth=0)
+
+
+def shade(i: int, count: int):
+    """The colour of the i-th of so many settings of a sweep."""
+    return SHADES(0.05 + 0.85 * i / (count - 1))
+
+
+def task_power(record: Record) -> np.ndarray:
+    """E y^2 of each seed's teacher, as a column: the exact test loss of the zero function, where f - f_0 starts."""
+    return test_loss(chosen(record.trials, experiment="dynamics", alpha=1.0, eps=EPS, centred=True))[:, :1]
 
 
 def headline(record: Record) -> Figure:
@@ -27,6 +36,7 @@ def headline(record: Record) -> Figure:
     rows = chosen(record.trials, experiment="dynamics", alpha=1.0, eps=EPS, centred=True)
     steps, n = rows.steps.iloc[0], len(rows)
     fig, (losses, features) = plt.subplots(1, 2, figsize=TWO_COLUMNS)
+    power = task_power(record)
     curves = {
         "net, test (exact)": (test_loss(rows), "method"),
         "net, train": (np.stack(rows.train_loss.to_list()), "variant"),
@@ -34,9 +44,17 @@ def headline(record: Record) -> Figure:
         "linearised, train": (np.stack(rows.linear_train_loss.to_list()), "variant2"),
     }
     for label, (values, role) in curves.items():
-        band(losses, steps[1:], values[:, 1:], label, role, show_n=False)
-    losses.axhline(rows.kernel_test_loss.mean(), color="black", linewidth=0.8, linestyle=(0, (2, 2)), label="initial-kernel regression, test")
-    losses.set(xscale="log", yscale="log", ylim=(3e-3, 2), xlabel="step (log scale)", ylabel="loss (log scale)", title=rf"$\alpha = 1$, $\epsilon = {EPS:g}$")
+        log_line(losses, steps, values / power, colour(role), label, ROLES[role][2])
+    kernel = np.exp(np.log(rows.kernel_test_loss / power[:, 0]).mean())
+    losses.axhline(kernel, color="black", linewidth=0.8, linestyle=(0, (2, 2)), label="initial-kernel regression, test")
+    losses.set(
+        xscale="log",
+        yscale="log",
+        ylim=(3e-3, 2),
+        xlabel="step (log scale)",
+        ylabel=r"loss / $E\,y^2$ (log scale)",
+        title=rf"$\alpha = 1$, $\epsilon = {EPS:g}$",
+    )
     losses.legend()
     band(features, steps[1:], np.stack(rows.alignment.to_list())[:, 1:], "alignment of the kernel (CKA)", "method", show_n=False)
     features.set(xscale="log", xlabel="step (log scale)", ylabel="CKA", title=f"95% CI, n = {n}")
@@ -56,13 +74,13 @@ def loss_terms(record: Record) -> Figure:
     largest = max(record.config["alphas"])
     for ax, alpha in zip(axes, (1.0, largest), strict=True):
         rows = chosen(record.trials, experiment="dynamics", alpha=alpha, eps=EPS, centred=True)
-        steps, terms = rows.steps.iloc[0][1:], np.stack(rows.test_terms.to_list())[:, 1:]
+        steps, terms = rows.steps.iloc[0], np.stack(rows.test_terms.to_list()) / task_power(record)[:, :, None]
         for i, (label, role) in enumerate((("variance", "baseline"), ("misalignment", "method"), ("linear power", "baseline2"))):
-            band(ax, steps, terms[:, :, i], label, role, show_n=False)
-        band(ax, steps, terms.sum(axis=2), "sum: test loss", "theory", show_n=False)
+            log_line(ax, steps, terms[:, :, i], colour(role), label, ROLES[role][2])
+        log_line(ax, steps, terms.sum(axis=2), colour("theory"), "sum: test loss")
         ax.set(xscale="log", yscale="log", ylim=(1e-4, 2), xlabel="step (log scale)", title=rf"$\alpha = {alpha:g}$")
-    axes[0].set_ylabel("term of the test loss (log scale)")
-    axes[0].legend(title=f"95% CI, n = {len(record.seeds)}")
+    axes[0].set_ylabel(r"term of the test loss / $E\,y^2$ (log scale)")
+    fig.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=4, title=f"95% CI, n = {len(record.seeds)}")
     return fig
 
 
@@ -71,10 +89,9 @@ def sweep_panel(ax, record: Record, name: str, centred: bool, values: list[float
     other = {"alpha": {"eps": EPS}, "eps": {"alpha": 1.0}}[name]
     for i, value in enumerate(values):
         rows = chosen(record.trials, experiment="dynamics", centred=centred, **other, **{name: value})
-        steps, place = rows.steps.iloc[0], i / (len(values) - 1)
-        train = np.stack(rows.train_loss.to_list())
-        shaded(ax, steps, test_loss(rows), place, f"{value:g}")
-        shaded(ax, steps, train, place, None, ":")
+        hue, power = shade(i, len(values)), task_power(record)
+        log_line(ax, rows.steps.iloc[0], test_loss(rows) / power, hue, f"{value:g}")
+        log_line(ax, rows.steps.iloc[0], np.stack(rows.train_loss.to_list()) / power, hue, None, ":")
     ax.set(xscale="log", yscale="log", ylim=(1e-3, 8), xlabel="step (log scale)")
 
 
@@ -82,7 +99,7 @@ def alpha_sweep(record: Record) -> Figure:
     """Loss curves over laziness, and the delay that the claim is about."""
     fig, (curves, gaps) = plt.subplots(1, 2, figsize=TWO_COLUMNS)
     sweep_panel(curves, record, "alpha", True, sorted(record.config["alphas"]))
-    curves.set(ylabel="loss (log scale)", title="test (full) and train (dotted)")
+    curves.set(ylabel=r"loss / $E\,y^2$ (log scale)", title="test (full) and train (dotted)")
     curves.legend(title=rf"$\alpha$ (95% CI, n = {len(record.seeds)})", loc="lower left")
     table = alpha_table(record.trials)
     for alpha, values in table.items():
@@ -111,9 +128,9 @@ def eps_sweep(record: Record) -> Figure:
         log_band(axes[2], epsilons, np.maximum(finals, 1e-9), title, "method" if centred else "variant")
     kernel = np.stack([chosen(record.trials, experiment="dynamics", alpha=1.0, eps=eps, centred=True).kernel_test_loss for eps in epsilons], axis=1)
     log_band(axes[2], epsilons, kernel, "initial-kernel regression", "baseline")
-    axes[0].set_ylabel("loss (log scale)")
+    axes[0].set_ylabel(r"loss / $E\,y^2$ (log scale)")
     axes[0].legend(title=r"$\epsilon$", loc="lower left")
-    axes[2].set(xscale="log", yscale="log", xlabel=r"$\epsilon$ (log scale)", title="final test loss (log scale)")
+    axes[2].set(xscale="log", yscale="log", ylim=(3e-7, 3), xlabel=r"$\epsilon$ (log scale)", title="final test loss (log scale)")
     axes[2].set_xticks(epsilons, [f"{eps:g}" for eps in epsilons])
     axes[2].set_xticks([], minor=True)
     axes[2].legend(title=f"95% CI, n = {len(record.seeds)}", loc="lower left")
@@ -148,13 +165,15 @@ def data_sweep(record: Record) -> Figure:
 def exactness(record: Record) -> Figure:
     """The nets trained neuron by neuron on the closed dynamics' lines; and how loss curves concentrate."""
     fig, (nets, spread) = plt.subplots(1, 2, figsize=TWO_COLUMNS)
-    seed = record.seeds[0]
-    for N, role in zip(sorted(record.config["finite_widths"]), ("baseline", "method"), strict=False):
-        row = record.select(experiment="finite", N=N, seed=seed).iloc[0]
-        nets.plot(row.steps[1:], row.test_loss[1:], color=colour(role), label=f"closed dynamics, exact test loss, N = {N:g}")
-        nets.plot(row.steps[1:], row.sampled_test_loss[1:], color=colour(role), marker="o", linestyle="none", label=f"net, sampled test loss, N = {N:g}")
+    seed, N = record.seeds[0], max(record.config["finite_widths"])
+    net = record.select(experiment="finite", N=N, seed=seed).iloc[0]
+    closed = record.select(experiment="dynamics", alpha=record.config["finite_alpha"], eps=EPS, centred=True, seed=seed).iloc[0]
+    until = closed.steps <= net.steps[-1]
+    nets.plot(closed.steps[until][1:], closed.train_loss[until][1:], color="black", label="closed dynamics, train")
+    nets.plot(net.steps[1:], net.train_loss[1:], color=colour("method"), marker="o", linestyle="none", label=f"net of {N} neurons, train")
+    nets.plot(closed.steps[until][1:], closed.test_terms.sum(axis=1)[until][1:], color="black", linestyle="--", label="closed dynamics, exact test")
     worst = record.select(experiment="finite").deviation.max()
-    nets.set(xscale="log", yscale="log", xlabel="step (log scale)", ylabel="test loss (log scale)", title=f"largest deviation on equal inputs: {worst:.0e}")
+    nets.set(xscale="log", yscale="log", xlabel="step (log scale)", ylabel="loss (log scale)", title=f"largest relative deviation: {worst:.0e}")
     nets.legend(title=f"seed {seed}")
     rows = chosen(record.trials, experiment="concentration").reset_index()
     for name, label, role in (("test_loss_spread", "test loss", "method"), ("train_loss_spread", "train loss", "baseline")):
@@ -179,11 +198,11 @@ def image_sweep(record: Record) -> Figure:
         for decay, shift, role in ((decay_used, -0.1, "method"), (0.0, 0.1, "variant")):
             rows = chosen(record.trials, experiment="images", scale=scale, decay=decay)
             whiskers(gaps, i + shift, image_delay(rows), f"weight decay {decay:g}" if i == 0 else None, role)
-        shade = SHADES(0.05 + 0.85 * i / (len(scales) - 1))
+        hue = shade(i, len(scales))
         for part, dash in (("test", "-"), ("train", ":")):  # without weight decay
             mean, low, high = interval(np.stack(rows[f"{part}_accuracy"].to_list())[:, 1:])
-            curves.plot(rows.steps.iloc[0][1:], mean, color=shade, linestyle=dash, label=f"{scale:g}" if part == "test" else None)
-            curves.fill_between(rows.steps.iloc[0][1:], low, high, color=shade, alpha=0.2, linewidth=0)
+            curves.plot(rows.steps.iloc[0][1:], mean, color=hue, linestyle=dash, label=f"{scale:g}" if part == "test" else None)
+            curves.fill_between(rows.steps.iloc[0][1:], low, high, color=hue, alpha=0.2, linewidth=0)
     curves.set(xscale="log", xlabel="step (log scale)", ylabel="accuracy", title=f"{record.config['images']}, no weight decay: test (full), train (dotted)")
     curves.legend(title=f"output scale\n95% CI, n = {len(record.seeds)}")
     gaps.set_xticks(range(len(scales)), [f"{scale:g}" for scale in scales])
