@@ -58,7 +58,7 @@ def gram(kernel: Callable[[Tensor, Tensor], Tensor], x: Tensor, y: Tensor, rows:
     return out
 
 
-def shifted_solves(K: Tensor, y: Tensor, ridges: Sequence[float], tolerance: float = 1e-8, most: int = 600) -> Tensor:
+def shifted_solves(K: Tensor, y: Tensor, ridges: Sequence[float], tolerance: float = 1e-6, most: int = 2000) -> Tensor:
     """(K + r I)^-1 y for every ridge r from one Krylov space, (len(ridges), n): K Q = Q T by Lanczos, then |y| Q (T + r I)^-1 e_1.
 
     One product with K per dimension of the space serves all ridges, instead of one factorisation for each. Ends when the residual of the smallest ridge
