@@ -241,6 +241,14 @@ def network(backbone: str) -> tuple[model.Network, dict]:
     return net, jax.jit(model.init_params, static_argnums=(1, 2))(KEY, net, TASK)
 
 
+def test_networks_start_at_their_scales():
+    """Transformers from Xavier's normal, LSTMs uniform in +-1/sqrt(d), as torch does."""
+    transformer, lstm = network("transformer")[1]["backbone"], network("lstm")[1]["backbone"]
+    assert float(transformer["layers"][0]["up"]["weight"].std()) == pytest.approx((2 / (16 + 64)) ** 0.5, rel=0.1)
+    for value in lstm[0].values():
+        assert 0.23 < float(jnp.abs(value).max()) <= 0.25
+
+
 def test_tokens_are_interleaved():
     x, y = points(2, 3, 4)
     found = np.asarray(model.tokens(jnp.asarray(x), jnp.asarray(y)))
