@@ -139,12 +139,13 @@ def neighbour_attention(record: Record) -> Figure:
     share.axvline(record.config["start"], color="#7F7F7F", linewidth=0.8)
     share.annotate("counted from here", (record.config["start"], 1.0), fontsize=6.5, va="top", xytext=(3, 0), textcoords="offset points")
     share.set(xlabel="examples before", ylabel="attention on the neighbour's label", ylim=(0, 1.02), title="nearest-neighbour task, a line for each seed")
-    share.legend(loc="center right", bbox_to_anchor=(1, 0.7))
+    share.legend(loc="center right", bbox_to_anchor=(1, 0.27))
     for i, task in enumerate(("conjunction", "nearest_neighbour")):
         whiskers(gap, i, lead_over_lstm(record.trials, task))
     whiskers(gap, 2, attention_matters(record.trials), role="variant2")
     gap.set_xticks(range(3), ["conjunc-\ntions", "nearest\nneighbour", "difference\n(claim)"])
     gap.set(xlim=(-0.5, 2.5), title="Transformer minus LSTM", ylabel="difference in accuracy")
+    gap.set_ylim(min(gap.get_ylim()[0], -0.06), gap.get_ylim()[1])
     criterion(gap, 0, None, "claim: above 0")
     gap.legend(title=f"95% CI, n = {seeds}")
     return fig
