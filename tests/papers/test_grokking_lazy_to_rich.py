@@ -11,7 +11,7 @@ import torch
 
 from papers.grokking_lazy_to_rich import claims, images, model
 from papers.grokking_lazy_to_rich.model import Problem, Quadratic, Summary, draw_problem, initial_weights, summarise
-from papers.grokking_lazy_to_rich.replicate import Config, conditions, log_schedule, run
+from papers.grokking_lazy_to_rich.replicate import Config, closed_losses, conditions, log_schedule, run
 from shared.optim.many import stack_runs, train_many
 
 
@@ -271,7 +271,7 @@ def test_a_planted_delay_and_its_slope_over_alpha_are_recovered():
     for alpha, generalises in ((1.0, 2), (2.0, 3), (4.0, 4)):
         test = np.where(np.arange(5) >= generalises, 0.2, 0.4)
         test[0] = 1
-        terms = np.stack([test / 2, test / 4, test / 4], axis=1)
+        terms = np.stack([test - 0.1, np.full(5, 0.06), np.full(5, 0.04)], axis=1)
         row = {"experiment": "dynamics", "alpha": alpha, "eps": claims.EPS, "centred": True, "steps": steps, "test_terms": terms}
         rows += [row | {"seed": seed, "train_loss": np.array([1, 0.09, 0.01, 0, 0])} for seed in (0, 1)]
     trials = pd.DataFrame(rows)
@@ -298,5 +298,13 @@ def test_a_miniature_of_every_experiment_gives_rows_and_depends_on_the_seed():
             assert not set(first) & set(condition)
             assert all(np.isfinite(value).all() for value in first.values())
             assert any(np.any(first[name] != second[name]) for name in first)
+            if condition["experiment"] == "dynamics":  # all start from the same function
+                assert first["linear_train_loss"][0] == pytest.approx(first["train_loss"][0])
+                assert first["linear_test_loss"][0] == pytest.approx(first["test_terms"][0].sum())
+            if condition["experiment"] == "concentration":
+                crowd = stack_runs([draw_problem(draw, 6, 33, 30, 1.0, config.headline_eps, config.eta0, True, 2) for draw in range(6)])
+                with jax.enable_x64(True):
+                    curves = train_many(model.closed_step, closed_losses, log_schedule(5, 20)[1:], crowd.start, crowd)[1]["test_loss"]
+                assert second["test_loss_spread"] == pytest.approx(np.mean([np.std(np.log(column[3:]), ddof=1) for column in np.asarray(curves).T]))
             if condition["experiment"] == "finite":
                 assert first["deviation"] < 1e-10  # float64 throughout
