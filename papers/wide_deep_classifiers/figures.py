@@ -23,6 +23,17 @@ RULE_ROLE = {"singular": "method", "majority": "baseline", "nearest": "baseline2
 RULE_NAME = {"singular": "singular kernel", "majority": "majority vote", "nearest": "1-nearest neighbour"}
 SHOWN = ("2d_opt", "3d_opt", "5d_opt", "9d_opt", "erf", "hermite_2", "fast_majority")
 CLAIM_SIZE = 1000
+LABEL_AT = {
+    "9d_opt": (-4, -7),
+    "5d_opt": (-4, -7),
+    "3d_opt": (5, -2),
+    "sine_1": (5, 0),
+    "erf": (5, -5),
+    "relu": (-5, -4),
+    "sine_2.676": (6, -3),
+    "fast_majority": (4, -6),
+}
+LEFT = ("9d_opt", "5d_opt", "relu")
 
 
 def draw(record: Record) -> dict[str, Figure]:
@@ -39,7 +50,7 @@ def draw(record: Record) -> dict[str, Figure]:
 
 def taxonomy(record: Record) -> Figure:
     """Activations by the two ends of their duals, and which rule each deep network was seen to follow."""
-    fig, (ax, agree) = plt.subplots(1, 2, figsize=(7.0, 3.1), width_ratios=(1.15, 1))
+    fig, (ax, agree) = plt.subplots(1, 2, figsize=(7.0, 3.5), width_ratios=(1.15, 1))
     x = np.geomspace(1e-6, 0.98, 300)
     for d in (1, 2, 4, 8):  # alpha = d: ln phi^'(1) = -2 ln phi^'(0) / d
         ax.plot(x, x ** (-2 / d), color="#999999", linewidth=0.7)
@@ -48,9 +59,8 @@ def taxonomy(record: Record) -> Figure:
         rule = limit_rule(dual)
         place = max(A1_2, 1e-6)
         ax.plot(place, B1, "o" if A2 == 0 else "s", color=colour(RULE_ROLE[rule]))
-        lower = name in ("5d_opt", "9d_opt", "3d_opt", "relu")
         text = f"{name} ({alpha(dual):.3g})" if rule == "singular" else name
-        ax.annotate(text, (place, B1), xytext=(3, -8 if lower else 3), textcoords="offset points", fontsize=6.2)
+        ax.annotate(text, (place, B1), xytext=LABEL_AT.get(name, (4, 2)), textcoords="offset points", fontsize=6, ha="right" if name in LEFT else "left")
     for rule, role in RULE_ROLE.items():
         ax.plot([], [], "o", color=colour(role), label=RULE_NAME[rule])
     ax.plot([], [], color="#999999", linewidth=0.7, label="$\\alpha$ = 1, 2, 4, 8 (right to left)")
@@ -58,7 +68,7 @@ def taxonomy(record: Record) -> Figure:
         xscale="log",
         yscale="log",
         xlim=(5e-7, 8),
-        ylim=(0.6, 60),
+        ylim=(0.6, 100),
         xlabel="$\\hat\\phi'(0) = A'^2$ (log; 0 drawn at $10^{-6}$)",
         ylabel="$\\hat\\phi'(1) = B'$ (log)",
     )
@@ -76,9 +86,9 @@ def taxonomy(record: Record) -> Figure:
             at = np.arange(len(names)) + (0.13 if d == 2 else -0.13)
             whisker = {"color": colour(role), "marker": marker, "markerfacecolor": face, "linestyle": "none", "capsize": 2}
             agree.errorbar(mean, at, xerr=[mean - low, high - mean], label=f"{label}, $S^{d}$", **whisker)
-    agree.set(yticks=range(len(names)), yticklabels=names, xlabel=f"share of test points classified alike, n = {CLAIM_SIZE}", xlim=(0.35, 1.03))
+    agree.set(yticks=range(len(names)), yticklabels=names, xlabel=f"share of test points classified alike, n = {CLAIM_SIZE}", xlim=(0.55, 1.02))
     agree.invert_yaxis()
-    agree.legend(loc="upper left", fontsize=6, title=f"95% CI over {len(record.seeds)} seeds", title_fontsize=6)
+    agree.legend(loc="upper left", bbox_to_anchor=(0, -0.2), ncols=3, fontsize=6, title=f"95% CI over {len(record.seeds)} seeds", title_fontsize=6)
     return fig
 
 
@@ -111,7 +121,7 @@ def singular_kernels(record: Record) -> Figure:
     axes[0].plot([], [], color="black", linewidth=3.2, alpha=0.18, label="theory, over the fit's range")
     axes[0].set(title=f"NNGP, L = {record.config['exponent_depth']}: exponent $\\alpha$", ylabel="log$_{10}$ $K\\, /\\, A'^{2L}$")
     axes[1].set(title="NTK, L = 60: exponent $\\alpha + 2$", ylabel="log$_{10}$ $K\\, /\\, (A'^{2L} (L + 1))$")
-    axes[2].set(title="NNGP $\\times$ distance$^\\alpha$: $R$", ylabel="relative to its mean over fine distances", ylim=(0, None))
+    axes[2].set(title="NNGP $\\times$ distance$^\\alpha$: $R$", ylabel="$R$, 1 at small distances", ylim=(0, None))
     for ax in axes:
         ax.set(xscale="log", xlabel="distance $|x - x'|$ (log)")
     fig.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=3, title="fitted exponents: NNGP, NTK at 60 layers", title_fontsize=7)
@@ -141,6 +151,10 @@ def accuracy(record: Record) -> Figure:
         ax.set(xscale="log", xlabel="training points n (log)", title=f"$S^{d}$, ambient dimension {d + 1}")
         ax.set_xticks(sizes, [f"{n:g}" for n in sizes])
         ax.minorticks_off()
+        if d > 1:
+            far = record.curve("expected_majority", **baselines)[:, -1].mean()
+            ax.set_ylim(bottom=record.curve("expected_nearest", **baselines).min() - 0.01)
+            ax.set_title(f"$S^{d}$, ambient dimension {d + 1} (majority vote {far:.2f}, below)")
     axes[0, 0].set_ylabel(f"expected accuracy\n(95% CI, n = {len(record.seeds)})")
     fig.legend(*axes[0, 0].get_legend_handles_labels(), loc="outside lower center", ncols=5)
     return fig
@@ -165,7 +179,7 @@ def depth(record: Record) -> Figure:
         ax.set(xscale="log", xlabel="layers L (log)")
         ax.set_xticks(depths, [f"{L:g}" for L in depths])
         ax.minorticks_off()
-        ax.legend()
+        ax.legend(loc="lower left" if ax is left else "center right")
     return fig
 
 
