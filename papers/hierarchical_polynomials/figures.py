@@ -91,7 +91,7 @@ def error(record: Record) -> Figure:
     right.set(title=f"{NETWORK}, every d")
     for ax in (left, right):
         ratio_axis(ax, ratios)
-    fig.legend(*left.get_legend_handles_labels(), loc="outside left lower", ncols=4, title=f"bands: 95% CI, n = {len(record.seeds)}", title_fontsize=7)
+    fig.legend(*left.get_legend_handles_labels(), loc="outside lower center", ncols=4, title=f"bands: 95% CI, n = {len(record.seeds)}", title_fontsize=7)
     right.legend()
     return fig
 
