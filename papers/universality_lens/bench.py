@@ -33,10 +33,10 @@ def cases() -> dict[str, tuple[Callable[[], object], Callable[[], object]]]:
     weights = rng.dirichlet(np.full(2**16, 0.1)) + 1e-12
     prior = Prior(4, np.arange(2**16), weights / weights.sum())
     f = named_functions(4)["x1 AND x2"]
-    z = draw_margins(rng, 4, Q, 50, np.geomspace(1, 400, 10).astype(int))
+    z = draw_margins(rng, 4, Q, 10, np.geomspace(1, 400, 10).astype(int))
     sizes = np.geomspace(10, 10_000, 13).round().astype(int)
     return {
-        "mixture over 65536 tables, 500 label sequences": (lambda: mixture(prior, f, z, Q)[0], lambda: plain_mixture(prior, f, z.reshape(-1, 16))),
+        "mixture over 65536 tables, 100 label sequences": (lambda: mixture(prior, f, z, Q)[0], lambda: plain_mixture(prior, f, z.reshape(-1, 16))),
         "Gaussian sufficient statistics, 50 sequences of 10000": (
             lambda: draw_statistics(np.random.default_rng(1), 2, sizes, 50),
             lambda: plain_statistics(np.random.default_rng(1), 2, sizes, 50),

@@ -87,8 +87,12 @@ def sample_need(record: Record) -> Figure:
                 label=label if row.seed == record.seeds[0] else None,
             )  # fmt: skip
     found = record.claim("simple-learn-faster")
-    values = ", ".join(f"{value:.2f}" for value in found["values"])
-    need.set(xlabel="$\\ln 1/W_0$", ylabel="labels until excess < 0.02 nats", ylim=(0, None), title=f"Spearman by seed: {values}")
+    need.set(
+        xlabel="$\\ln 1/W_0$",
+        ylabel="labels until excess < 0.02 nats",
+        ylim=(0, None),
+        title=f"Spearman {found['mean']:.2f} [{found['low']:.2f}, {found['high']:.2f}]",
+    )
     need.title.set_fontsize(7)
     need.legend(loc="lower right")
     where = {"experiment": "exact"}
