@@ -25,7 +25,7 @@ SHOWN = ("2d_opt", "3d_opt", "5d_opt", "9d_opt", "erf", "hermite_2", "fast_major
 CLAIM_SIZE = 1000
 LABEL_AT = {
     "9d_opt": (-4, -7),
-    "5d_opt": (-4, -7),
+    "5d_opt": (-4, 4),
     "3d_opt": (5, -2),
     "sine_1": (5, 0),
     "erf": (5, -5),
@@ -154,7 +154,7 @@ def accuracy(record: Record) -> Figure:
         if d > 1:
             far = record.curve("expected_majority", **baselines)[:, -1].mean()
             ax.set_ylim(bottom=record.curve("expected_nearest", **baselines).min() - 0.01)
-            ax.set_title(f"$S^{d}$, ambient dimension {d + 1} (majority vote {far:.2f}, below)")
+            ax.set_title(f"$S^{d}$, below: majority vote, {far:.2f}")
     axes[0, 0].set_ylabel(f"expected accuracy\n(95% CI, n = {len(record.seeds)})")
     fig.legend(*axes[0, 0].get_legend_handles_labels(), loc="outside lower center", ncols=5)
     return fig

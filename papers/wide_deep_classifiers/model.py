@@ -8,7 +8,7 @@ With phi normalised and phi^ its dual (shared/kernels.py), what happens as L gro
 
     A^2 = phi^(0),  A'^2 = phi^'(0),  B' = phi^'(1)
     A = A' = 0                      1-nearest neighbour
-    A != 0 (ReLU among them)        majority vote
+    A != 0, or B' <= 1              majority vote
     A = 0, 0 < A'^2 < 1 < B'        sum_i y_i R(|x - x_i|) / |x - x_i|^alpha  with  alpha = -4 ln A' / ln B'
 
 and alpha = d is the Hilbert estimate of Devroye, Gyorfi and Krzyzak (1998), whose error tends to the Bayes error.
@@ -66,12 +66,10 @@ def ends(dual: Dual) -> tuple[float, float, float]:
 
 
 def limit_rule(dual: Dual) -> str:
-    """What the classifier tends to: ``nearest``, ``majority`` or ``singular``. With A = 0, B' > 1 for all but the linear activation."""
+    """What the classifier tends to: ``nearest``, ``majority`` or ``singular``; of the activations with A = 0 the linear one alone has B' <= 1."""
     A2, A1_2, B1 = ends(dual)
-    if A2 > 0:
+    if A2 > 0 or B1 <= 1:
         return "majority"
-    if B1 <= 1:
-        raise ValueError(f"{dual.name} is linear: depth changes nothing")
     return "nearest" if A1_2 == 0 else "singular"
 
 

@@ -14,7 +14,7 @@ from papers.wide_deep_classifiers import model
 from papers.wide_deep_classifiers.model import ACTIVATIONS, DeepKernel, RandomNetwork
 from papers.wide_deep_classifiers.replicate import Config, conditions, fit_exponent, run
 from shared.engine.errors import RequestError
-from shared.kernels import Cosines, dual_by_quadrature, nngp, ntk, polynomial_dual
+from shared.kernels import Cosines, dual_by_quadrature, nngp, ntk
 
 RNG = np.random.default_rng(5)
 
@@ -69,8 +69,6 @@ def test_taxonomy():
     rules = {name: model.limit_rule(dual) for name, dual in ACTIVATIONS.items()}
     assert {name for name, rule in rules.items() if rule == "majority"} == {"fast_majority", "relu"}
     assert {name for name, rule in rules.items() if rule == "nearest"} == {"hermite_2"}
-    with pytest.raises(ValueError, match="linear"):
-        model.limit_rule(polynomial_dual((0, 1)))
 
 
 # ---- deep kernels ----
