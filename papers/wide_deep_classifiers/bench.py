@@ -54,12 +54,12 @@ def peak_mib(call: Callable[[], object]) -> float:
 def cases() -> dict[str, tuple[Callable[[], object], Callable[[], object]]]:
     """Name -> (ours, plain). The peaks of memory in a name are measured here, beside the matrix itself of 128 MiB."""
     X = draw_points(4096, 2, np.random.default_rng(0))[0]
-    few, some = X[:64], X[:500]
+    few, some = X[:64], X[:1000]
     assert np.allclose(loop_over_pairs(few), by_recursion(few, DEPTH, 64), rtol=1e-6, atol=0)
     assert np.allclose(by_spline(few), by_recursion(few, DEPTH, 64), rtol=1e-5, atol=0)
     blocks, whole = partial(by_recursion, X, 1, 32), partial(by_recursion, X, 1, len(X))
     return {
         f"{DEPTH} layers, 64 points: all pairs at once, or pair by pair": (partial(by_recursion, few, DEPTH, 64), partial(loop_over_pairs, few)),
-        f"{DEPTH} layers, 500 points: spline, or recursion": (partial(by_spline, some), partial(by_recursion, some, DEPTH, 32)),
+        f"{DEPTH} layers, 1000 points: spline, or recursion": (partial(by_spline, some), partial(by_recursion, some, DEPTH, 32)),
         f"one layer, 4096 points: in blocks (peak {peak_mib(blocks):.0f} MiB), or whole ({peak_mib(whole):.0f} MiB)": (blocks, whole),
     }
