@@ -98,7 +98,7 @@ def test_prompts_have_the_class_balance_of_the_official_generators_and_differ_wi
 )
 def test_points_are_forced_and_literals_drawn_at_the_published_rates(name, n, deciding, rate):
     """A conjunction of L literals holds at a uniform point with probability 2^-L, 0.85^n on average; clauses of some forty literals hardly ever decide."""
-    prompts = tasks.draw_prompts(KEY, Task(name, n, 40, 0.5), 2000)
+    prompts = tasks.draw_prompts(KEY, Task(name, n, 40, 0.5), 24_000 // n)
     unforced = 0.85**n if n == 6 else 0.0
     assert float((prompts.y == deciding).mean()) == pytest.approx(rate + (1 - rate) * unforced, abs=0.015)
 
