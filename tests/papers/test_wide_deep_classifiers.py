@@ -258,6 +258,12 @@ def test_a_vote_of_the_nearest_alone_is_the_nearest_neighbour():
     assert model.accuracy_with_infinitely_many(eta, 400.0, RNG, neighbours=20) == pytest.approx(1 - (2 * eta * (1 - eta)).mean(), abs=0.01)
 
 
+def test_far_neighbours_count_by_their_mean():
+    """Near the threshold, alpha / d = 1.3, the sum beyond twenty neighbours weighs as much as the nearest."""
+    few, many = (model.accuracy_with_infinitely_many(np.full(8000, 0.6), 1.3, np.random.default_rng(1), neighbours=k) for k in (20, 1500))
+    assert few == pytest.approx(many, abs=0.006)
+
+
 # ---- end to end ----
 
 SMALL = Config(sizes=(20, 40), test=30, activations=("2d_opt", "hermite_2"), knots=1000, relu_points=11, relu_depths=(50, 100), relu_test=20, sweep_points=30,
