@@ -28,7 +28,7 @@ def cases() -> dict[str, tuple[Callable[[], object], Callable[[], object]]]:
     def plain() -> list[dict]:
         trained = []
         for seed in SEEDS:
-            params = init_params(jax_key(seed, "init"), CONFIG.model, V, 1.0)
+            params = init_params(jax_key(seed, "init"), CONFIG.model, V, 1.0, CONFIG.smeared)
             state = State(params, descent.init(params))
             for t in range(CONFIG.steps):
                 state = step(state, t, (jax_key(seed, "order"), jnp.asarray(text)))

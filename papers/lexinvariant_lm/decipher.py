@@ -27,15 +27,15 @@ class Queries(NamedTuple):
 
 
 def init_probe(key: PRNGKeyArray, d: int, hidden: int, classes: int) -> dict:
-    """Three matrices, entries N(0, 1 / fan in)."""
-    keys = jax.random.split(key, 3)
-    shapes = {"W_h": (d, hidden), "W_e": (d, hidden), "W_out": (hidden, classes)}
+    """Four matrices, entries N(0, 1 / fan in)."""
+    keys = jax.random.split(key, 4)
+    shapes = {"W_h": (d, hidden), "W_e": (d, hidden), "W_he": (d, hidden), "W_out": (hidden, classes)}
     return {name: jax.random.normal(k, shape) / shape[0] ** 0.5 for k, (name, shape) in zip(keys, shapes.items(), strict=True)}
 
 
 def probe_logits(probe: dict, h: Float[Array, "N d"], e: Float[Array, "N d"]) -> Float[Array, "N classes"]:
-    """A two-layer network on the hidden state and the queried symbol's embedding."""
-    return jax.nn.gelu(h @ probe["W_h"] + e @ probe["W_e"]) @ probe["W_out"]
+    """A two-layer network on the hidden state, the queried symbol's embedding and their product by coordinates, whose sum is h . e: what h holds of the symbol."""
+    return jax.nn.gelu(h @ probe["W_h"] + e @ probe["W_e"] + (h * e) @ probe["W_he"]) @ probe["W_out"]
 
 
 @functools.partial(jax.jit, static_argnames=("hidden", "classes", "steps", "batch"))

@@ -5,6 +5,8 @@ A decoder-only Transformer f reads vectors and gives vectors. The table E, one r
     h = f(s, gain * E[x_1], ..., gain * E[x_T]),        P(x_{t+1} = v | x_1 .. x_t) = softmax_v(tau h_t . E_v / d)
 
 s is a learned vector before every text, no symbol and the same for all: without it attention cannot tell one symbol read from a hundred like it.
+Small models may have smeared keys (Olsson et al., 2022, "In-context learning and induction heads"): a head's key at a place is w k_t + (1 - w) k_{t-1}, w learned.
+To find what followed the present symbol before then takes one layer instead of two.
 A standard model learns E. A lexinvariant one draws the rows anew from N(0, I_d) for every sequence, in training and in testing, and learns f, s, gain
 and tau alone: it cannot know a symbol but by its company. A semi-lexinvariant model draws each row with probability p (``random_share``) and learns the others;
 p = 0 is the standard model and p = 1 the lexinvariant one, so that all of them are this one program.
@@ -13,6 +15,8 @@ Shapes: B sequences (or none, for a single one), T symbols, V kinds of symbol, d
 """
 
 from __future__ import annotations
+
+import functools
 
 import jax
 import jax.numpy as jnp
@@ -26,8 +30,8 @@ TAU = 2.0
 """tau at the start: a symbol's score for itself. Sharp predictions need a tau of about 8, even starts one of 0."""
 
 
-def init_params(key: PRNGKeyArray, config: ModelConfig, V: int, random_share: float) -> dict:
-    """The Transformer (``config.vocab`` is 0: it has no table), s, two scalars, and a learned table unless every row is random.
+def init_params(key: PRNGKeyArray, config: ModelConfig, V: int, random_share: float, smeared: bool) -> dict:
+    """The Transformer (``config.vocab`` is 0: it has no table), s, two scalars, a learned table unless every row is random, and w = sigmoid(smear) = 1/2.
 
     All models of one key start from the same Transformer. Rows of unit variance are what the random ones have too.
     """
@@ -37,6 +41,8 @@ def init_params(key: PRNGKeyArray, config: ModelConfig, V: int, random_share: fl
         "log_gain": jnp.zeros(()),
         "log_tau": jnp.log(TAU),
     }
+    if smeared:
+        params["smear"] = [jnp.zeros(config.heads) for _ in range(config.layers)]
     if random_share < 1:
         params["table"] = jax.random.normal(jax.random.fold_in(key, 1), (V, config.width))
     return params
@@ -66,7 +72,15 @@ def hidden(params: dict, config: ModelConfig, ids: Int[Array, "B T"], E: Float[A
     """h: the normalised output of the Transformer for symbols embedded by each sequence's own table."""
     x = jnp.exp(params["log_gain"]) * jnp.take_along_axis(E, ids[..., None], axis=-2)
     start = jnp.broadcast_to(params["start"], (*x.shape[:-2], 1, config.width))
-    return jax_model.last_hidden_state(params["transformer"], config, jnp.concatenate([start, x], axis=-2))[..., 1:, :]
+    smearing = {(layer, "k"): functools.partial(smear_keys, smear) for layer, smear in enumerate(params.get("smear", []))}
+    return jax_model.last_hidden_state(params["transformer"], config, jnp.concatenate([start, x], axis=-2), inject=smearing)[..., 1:, :]
+
+
+def smear_keys(smear: Float[Array, " heads"], k: Float[Array, "*B T inner"], source: Array) -> Float[Array, "*B T inner"]:
+    """w k_t + (1 - w) k_{t-1} in every head, w = sigmoid(smear); the first key stays. ``source``, what k was computed from, is not used."""
+    w = jnp.repeat(jax.nn.sigmoid(smear), k.shape[-1] // len(smear))
+    before = jnp.concatenate([k[..., :1, :], k[..., :-1, :]], axis=-2)
+    return w * k + (1 - w) * before
 
 
 def logits(params: dict, config: ModelConfig, ids: Int[Array, "B T"], E: Float[Array, "B V d"]) -> Float[Array, "B T V"]:
