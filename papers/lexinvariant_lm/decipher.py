@@ -34,7 +34,7 @@ def init_probe(key: PRNGKeyArray, d: int, hidden: int, classes: int) -> dict:
 
 
 def probe_logits(probe: dict, h: Float[Array, "N d"], e: Float[Array, "N d"]) -> Float[Array, "N classes"]:
-    """A two-layer network on the hidden state, the queried symbol's embedding and their product by coordinates, whose sum is h . e: what h holds of the symbol."""
+    """A two-layer network on the state, the queried symbol's vector and their product by coordinates, whose sum h . e is what the state holds of the symbol."""
     return jax.nn.gelu(h @ probe["W_h"] + e @ probe["W_e"] + (h * e) @ probe["W_he"]) @ probe["W_out"]
 
 

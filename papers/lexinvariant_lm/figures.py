@@ -7,8 +7,9 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from shared.engine import Record, draw_figures
-from shared.figures import TWO_COLUMNS, band, criterion, style, whiskers
+from shared.figures import TWO_COLUMNS, band, criterion, reported, style, whiskers
 
+SHADES = {"method": "variant", "baseline": "variant2"}
 NETWORKS = {0.0: ("standard", "baseline"), 1.0: ("lexinvariant", "method")}
 
 
@@ -71,27 +72,29 @@ def deciphering(record: Record) -> Figure:
     }
     for name, (label, role) in readings.items():
         band(ax, lengths, lm(record, name, 1.0), label, role, marker=True, show_n=False)
+    reported(ax, 0.996, "paper, longest prompts")
     ax.set_xscale("log", base=2)
     ax.set_xticks(lengths, lengths)
-    ax.set(xlabel="symbols of cipher text (log scale)", ylabel="letters read rightly", ylim=(0, 1))
+    ax.set(xlabel="symbols of cipher text (log scale)", ylabel="letters read rightly", ylim=(0, 1.03))
     fig.legend(*ax.get_legend_handles_labels(), loc="outside lower center", ncols=2, title=f"95% CI, n = {len(record.seeds)}")
     return fig
 
 
 def reasoning(record: Record) -> Figure:
-    """Accuracy on LookUp and Permutation by the number of examples."""
-    fig, axes = plt.subplots(1, 2, figsize=(6, 2.7), sharey=True)
+    """Accuracy on LookUp and Permutation by the number of examples: the best of all symbols, and of the letters alone."""
+    fig, axes = plt.subplots(1, 2, figsize=(6.6, 3.4), sharey=True)
     shots = record.config["shots"]
     chances = {"lookup_accuracy": ("LookUp", "pairs"), "permutation_accuracy": ("Permutation", "examples")}
     for ax, (name, (title, unit)) in zip(axes, chances.items(), strict=True):
         for share, (label, role) in NETWORKS.items():
-            for i, values in enumerate(lm(record, name, share).T):
-                whiskers(ax, i + (0.12 if share else -0.12), values, label if i == 0 else None, role)
-        ax.axhline(1 / 26, color="#7F7F7F", linestyle=(0, (1, 1)), linewidth=0.9, label="chance, 1/26")
+            for shift, suffix, among, shade in ((-0.21, "", "all symbols", role), (0.07, "_letters", "letters", SHADES[role])):
+                for i, values in enumerate(lm(record, name + suffix, share).T):
+                    whiskers(ax, i + shift + (0.14 if share else 0), values, f"{label}, best of {among}" if i == 0 else None, shade)
+        ax.axhline(1 / 26, color="#7F7F7F", linestyle=(0, (1, 1)), linewidth=0.9, label="chance among letters, 1/26")
         ax.set_xticks(range(len(shots)), shots)
         ax.set(xlabel=f"{unit} in the prompt", title=title)
     axes[0].set(ylabel="answer symbols predicted rightly", ylim=(0, None))
-    axes[0].legend(title=f"95% CI, n = {len(record.seeds)}")
+    fig.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=2, title=f"95% CI, n = {len(record.seeds)}")
     return fig
 
 

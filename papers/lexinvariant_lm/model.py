@@ -5,8 +5,8 @@ A decoder-only Transformer f reads vectors and gives vectors. The table E, one r
     h = f(s, gain * E[x_1], ..., gain * E[x_T]),        P(x_{t+1} = v | x_1 .. x_t) = softmax_v(tau h_t . E_v / d)
 
 s is a learned vector before every text, no symbol and the same for all: without it attention cannot tell one symbol read from a hundred like it.
-Small models may have smeared keys (Olsson et al., 2022, "In-context learning and induction heads"): a head's key at a place is w k_t + (1 - w) k_{t-1}, w learned.
-To find what followed the present symbol before then takes one layer instead of two.
+Small models may have smeared keys (Olsson et al., 2022, "In-context learning and induction heads"): a head's key at place t is w k_t + (1 - w) k_{t-1} with
+a learned w. To find what followed the present symbol earlier then takes one layer instead of two.
 A standard model learns E. A lexinvariant one draws the rows anew from N(0, I_d) for every sequence, in training and in testing, and learns f, s, gain
 and tau alone: it cannot know a symbol but by its company. A semi-lexinvariant model draws each row with probability p (``random_share``) and learns the others;
 p = 0 is the standard model and p = 1 the lexinvariant one, so that all of them are this one program.
