@@ -6,12 +6,15 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from papers.general_purpose_icl.model import Base
-from shared.data import bundled, digits, fashion_mnist, mnist, usps
+from shared.data import bundled, cifar10, digits, fashion_mnist, mnist, usps
 from shared.data.splits import first_of_each_class
 
-IMAGES = {"digits": digits.load, "mnist": mnist.load, "usps": usps.load, "fashion_mnist": fashion_mnist.load}
+IMAGES = {"digits": digits.load, "mnist": mnist.load, "usps": usps.load, "fashion_mnist": fashion_mnist.load, "cifar10": cifar10.load}
+CLASSES = 10
+"""Of each of them."""
 LATER = "digits, later classes"
 """The classes of the digits that come after those of meta-training."""
+UNSEEN = (LATER, *(name for name in bundled.TABLES if name != "diabetes"), *IMAGES)  # diabetes is a regression
 REPEATED = "random inputs, repeated"
 """The paper's control: inputs without any structure. The learner can only bind an input that returns to the label it had."""
 

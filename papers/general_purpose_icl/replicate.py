@@ -14,14 +14,16 @@ import functools
 import math
 from collections.abc import Sequence as Listing
 from dataclasses import dataclass
+from typing import Annotated
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from annotated_types import Ge, Gt, Interval
 from jaxtyping import Array, PRNGKeyArray
 
 from papers.general_purpose_icl.baselines import BASELINES, accuracy
-from papers.general_purpose_icl.data import REPEATED, classes, meta_training_set, unseen_set
+from papers.general_purpose_icl.data import CLASSES, IMAGES, LATER, REPEATED, UNSEEN, classes, meta_training_set, unseen_set
 from papers.general_purpose_icl.model import (
     UNLIMITED,
     Base,
@@ -38,63 +40,69 @@ from papers.general_purpose_icl.model import (
     training_step,
 )
 from shared.engine import main
+from shared.engine.errors import RequestError
 from shared.optim.many import train_many
 from shared.seeds import jax_keys, numpy_rng
+
+Count = Annotated[int, Ge(1)]
+Share = Annotated[float, Interval(ge=0, le=1)]
 
 
 @dataclass(frozen=True)
 class Config:
     images: str = "digits"
-    """Set of images that tasks are made from: digits, mnist, usps or fashion_mnist. Paper: MNIST."""
+    """Set of images that tasks are made from: digits, mnist, usps, fashion_mnist or cifar10. Paper: MNIST."""
     elsewhere: tuple[str, ...] = ("digits, later classes", "wine", "breast_cancer", "usps", "mnist", "fashion_mnist")
     """Data sets that the learner never sees in meta-training. Paper: Fashion-MNIST, KMNIST, CIFAR-10, SVHN."""
-    C: int = 5
+    C: Annotated[int, Ge(2)] = 5
     """Classes: the first C of each data set. Paper: 10."""
-    T: int = 20
+    T: Annotated[int, Ge(2)] = 20
     """Examples in a sequence, the query included. Paper: 100."""
-    d: int = 16
+    d: Count = 16
     """Dimensions after the projection. Paper: as many as pixels."""
-    layers: int = 2
+    layers: Count = 2
     """Layers of the Transformer. Paper: not confirmed; replications 4."""
-    head_width: int = 16
+    head_width: Count = 16
     """Width of an attention head; the Transformer has width / head_width of them, at least one."""
-    width: int = 64
+    width: Count = 64
     """Width of the Transformer where it is not varied. Replications: 256."""
-    widths: tuple[int, ...] = (64,)
+    widths: tuple[Count, ...] = (64,)
     """E1: widths that the numbers of tasks are crossed with."""
-    tasks: tuple[int, ...] = (4, 64, UNLIMITED)
+    tasks: tuple[Count, ...] = (4, 64, UNLIMITED)
     """E1: numbers of tasks K; 2147483647 stands for no limit. Paper: 1 to 2^25."""
-    bias: float = 0.9
+    bias: Share = 0.9
     """q of the K sweep and of E3: share of tasks with the fixed permutation. Replications: 0.9 where the permutations are biased."""
-    state_tasks: int = UNLIMITED
+    state_tasks: Count = UNLIMITED
     """E3: number of tasks K. Paper: 2^16 or more."""
-    state_transformers: tuple[int, ...] = ()
+    state_transformers: tuple[Count, ...] = ()
     """E3: widths of Transformers."""
-    state_lstms: tuple[int, ...] = ()
+    state_lstms: tuple[Count, ...] = ()
     """E3: widths of LSTMs of one layer; an MLP is trained beside them."""
-    biases: tuple[float, ...] = (0.0, 0.9)
+    biases: tuple[Share, ...] = (0.0, 0.9)
     """E4: q, with K without limit."""
-    batches: tuple[int, ...] = ()
+    batches: tuple[Count, ...] = ()
     """E4: sequences in a batch, at q = 0. Paper: up to 2048."""
-    batch: int = 32
+    batch: Count = 32
     """Sequences in a batch where it is not varied. Replications: 128 to 512."""
-    steps: int = 1300
+    steps: Count = 1300
     """Steps of meta-training. Replications: 50 000 to 100 000."""
-    lr: float = 3e-3
+    lr: Annotated[float, Gt(0)] = 3e-3
     """Step size of Adam for the Transformers. Replications: 2e-4 to 1e-3."""
-    lstm_lr: float = 3e-3
+    lstm_lr: Annotated[float, Gt(0)] = 3e-3
     """Step size of Adam for the LSTMs and the MLP."""
-    every: int = 50
+    every: Count = 50
     """Steps between measurements of the loss on the probe."""
-    probe: int = 128
+    probe: Count = 128
     """Sequences of the probe: fresh tasks with random permutations, training images."""
-    tests: int = 1024
+    tests: Count = 1024
     """Sequences of each test."""
-    per_class: int = 80
+    per_class: Count = 80
     """Examples of each class that are taken of a data set never seen, at most."""
 
 
 def conditions(config: Config) -> list[dict]:
+    check(config)
+
     def learner(kind: str, width: int, K: int, q: float, batch: int = config.batch) -> dict:
         return {"learner": kind, "width": width, "K": K, "q": q, "batch": batch}
 
@@ -106,6 +114,19 @@ def conditions(config: Config) -> list[dict]:
     grid += [learner("transformer", config.width, UNLIMITED, 0.0, batch) for batch in config.batches]
     grid = list({tuple(condition.items()): condition for condition in grid}.values())  # experiments share runs
     return grid + [{"learner": name} for name in BASELINES]
+
+
+def check(config: Config) -> None:
+    """RequestError for data sets that are not there, or have too few classes."""
+    if config.images not in IMAGES:
+        raise RequestError(f"--config.images is one of {', '.join(IMAGES)}, not {config.images}")
+    if unknown := sorted(set(config.elsewhere) - set(UNSEEN)):
+        raise RequestError(f"--config.elsewhere knows {', '.join(UNSEEN)}, not {', '.join(unknown)}")
+    most = CLASSES // 2 if LATER in config.elsewhere else CLASSES
+    if config.C not in range(2, most + 1):
+        raise RequestError(f"--config.C is at most {most} ({CLASSES} classes a set of images, half of them for {LATER!r}), not {config.C}")
+    if wrong := [width for width in (config.width, *config.widths, *config.state_transformers) if width > config.head_width and width % config.head_width]:
+        raise RequestError(f"--config.head_width: {config.head_width} does not divide the width {wrong[0]}")
 
 
 def run(config: Config, condition: dict, seeds: Listing[int], device: str) -> list[dict]:
@@ -174,7 +195,7 @@ def run_learner(config: Config, condition: dict, seeds: tuple[int, ...]) -> dict
         probe=draw(jax_keys(seeds, "probe"), jax_keys(seeds, "probe tasks"), UNLIMITED, 0.0, train, size_of(config, config.probe), False),
     )
     first = jax.jit(jax.vmap(lambda key: init_state(key, shape)))(jax_keys(seeds, "init"))
-    schedule = np.arange(0, config.steps + 1, config.every)
+    schedule = np.append(np.arange(0, config.steps, config.every), config.steps)
     last, curves = train_many(training_step(shape, batch), probing(shape), schedule, first, run)
 
     def seen_sequences(base: Base) -> Sequence:
