@@ -150,7 +150,7 @@ def heads(record: Record) -> Figure:
     d, L, s2 = (record.config[name] for name in ("d", "L", "s2"))
     for position, H in enumerate(chosen):
         where = {"experiment": "isotropic", "attention": "softmax", "H": H}
-        whiskers(left, position, record.curve("error", **where), "softmax layer (95% CI)" if position == 0 else None, "method")
+        whiskers(left, position, record.curve("error", **where), f"softmax layer (95% CI, n = {len(record.seeds)})" if position == 0 else None, "method")
         for offset, (name, label, role) in enumerate(
             (
                 ("diag_ratio", "KQ: diagonal", "method"),
@@ -220,7 +220,7 @@ def correlated(record: Record) -> Figure:
         parted = zero_sum_seeds(record, experiment="correlated", rho=rho)
         others = [i for i in range(len(rotated)) if i not in parted] or [None]
         for i, curve in enumerate(np.diagonal(rotated, axis1=1, axis2=2)):
-            label = f"heads of both signs, $\\rho$ = {rho:g}" if i == parted[0] else f"other seeds, $\\rho$ = {rho:g}" if i == others[0] else None
+            label = f"heads of both signs, $\\rho$ = {rho:g}" if i == parted[0] else f"one sign or swapped, $\\rho$ = {rho:g}" if i == others[0] else None
             axes[0].plot(values, curve, color=colour(role), marker="o", markersize=3, linewidth=1.1, linestyle="-" if i in parted else ":", label=label)
     grid = np.linspace(0.1, values.max() * 1.1, 200)
     axes[0].plot(grid, 1 / ((1 + 1 / L) * grid + (d + d * s2) / L), color="black", linewidth=0.9, linestyle="--", label="best step of GD")
