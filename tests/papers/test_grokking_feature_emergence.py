@@ -352,6 +352,7 @@ def test_frequency_power_and_the_peak_fraction():
     power = np.asarray(theory.frequency_power(jnp.asarray(W)))
     spectrum = np.abs(np.fft.fft(W[:M], axis=0)) ** 2
     np.testing.assert_allclose(power, [spectrum[k] + spectrum[M - k] for k in range(1, 6)], atol=1e-4)
+    np.testing.assert_allclose(theory.peaks(W), [1, 0.5], atol=0.01)
     weight = power.sum(axis=0)
     assert float(theory.peak_fraction(jnp.asarray(W))) == pytest.approx((weight[0] + 0.5 * weight[1]) / weight.sum(), rel=1e-3)
     assert int(theory.frequencies_carried(jnp.asarray(W))) == 3
