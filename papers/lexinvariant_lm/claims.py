@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
+from papers.lexinvariant_lm.text import V
 from shared.effects import log_log_slope
 from shared.engine import claim
 
@@ -27,6 +28,21 @@ def gap(trials: pd.DataFrame, places: slice) -> pd.Series:
 def gap_closing(trials: pd.DataFrame) -> pd.Series:
     """The gap at the start of the context minus that at its end."""
     return gap(trials, slice(FIRST)) - gap(trials, slice(-LAST, None))
+
+
+@claim("gap-closes-when-calibrated")
+def calibrated_gap_closing(trials: pd.DataFrame) -> pd.Series:
+    """The same, with losses of the lexinvariant model at the start that are at most log V."""
+    excess = network(trials, 1.0).loss.map(lambda loss: np.maximum(loss[:FIRST] - np.log(V), 0).mean())
+    return gap_closing(trials) - excess
+
+
+@claim("leaves-the-plateau")
+def below_the_plateau(trials: pd.DataFrame) -> pd.Series:
+    """How much less the lexinvariant model loses than counts of symbols do, at the end of the context."""
+    counting = trials[(trials.experiment == "adaptive") & (trials.text == "english")].set_index("seed")
+    counted, lexinvariant = (losses.map(lambda loss: loss[-LAST:].mean()) for losses in (counting.loss_unigram, network(trials, 1.0).loss))
+    return counted - lexinvariant
 
 
 @claim("comparable-at-long-context")

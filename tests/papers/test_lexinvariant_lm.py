@@ -319,8 +319,13 @@ def test_claims_on_made_up_trials():
     lexinvariant |= {"lookup_accuracy": np.array([0.6, 0.6]), "permutation_accuracy": np.array([0.05, 0.05])}
     lexinvariant |= {"loss_cipher": lexinvariant["loss"] + 0.1, "probe_accuracy": np.array([0.0, 0.75]), "frequency_accuracy": np.array([0.0, 0.25])}
     chain = {"experiment": "ideal", "seed": 0, "lengths": 2 ** np.arange(9), "excess": np.r_[np.ones(4), 2.0 ** -np.arange(5)]}
-    trials = pd.DataFrame([lm | standard, lm | lexinvariant, chain])
+    counts = {"experiment": "adaptive", "text": "english", "seed": 0, "loss_unigram": np.r_[np.full(16, 9.0), np.full(16, 2.75)]}
+    trials = pd.DataFrame([lm | standard, lm | lexinvariant, chain, counts])
     assert claims.gap_closing(trials)[0] == pytest.approx(0.5)
+    assert claims.calibrated_gap_closing(trials)[0] == pytest.approx(0.5)  # 3 is less than log 30
+    dear = pd.DataFrame([lm | standard, lm | lexinvariant | {"loss": np.r_[np.full(4, 3.0), np.full(12, 9.0), np.full(16, 2.5)]}])
+    assert claims.calibrated_gap_closing(dear)[0] == pytest.approx((3 + math.log(30)) / 2 - 2 - 0.5)
+    assert claims.below_the_plateau(trials)[0] == pytest.approx(0.25)
     assert claims.perplexity_ratio(trials)[0] == pytest.approx(math.exp(0.5))
     assert claims.invariance(trials)[0] == pytest.approx(2.0)
     assert claims.decipherment(trials)[0] == pytest.approx(0.5)
