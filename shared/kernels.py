@@ -45,6 +45,8 @@ class Dual:
     """t -> 1 - phi^(1 - t) for t in [0, 1/2], to relative precision however small t is."""
     activation: Callable[[np.ndarray], np.ndarray]
     """z -> phi(z), NumPy."""
+    derivative_near: Callable | None = None
+    """t -> phi^'(1 - t) for t in [0, 1/2], where 1 - t alone would lose digits; None = the derivative at 1 - t is as good."""
 
 
 def hermite(k: int, z: np.ndarray) -> np.ndarray:
@@ -120,6 +122,12 @@ def erf_dual() -> Dual:
     )
 
 
+def angle_of(t):
+    """arccos(1 - t), to relative precision for small t."""
+    xp = _namespace(t)
+    return 2 * xp.arcsin(xp.sqrt(t / 2))
+
+
 def relu_dual() -> Dual:
     """phi(z) = sqrt(2) max(z, 0): the arc-cosine kernel of degree 1 (Cho and Saul, 2009); phi^' is the one of degree 0."""
 
@@ -129,8 +137,7 @@ def relu_dual() -> Dual:
         return (rho * (math.pi - xp.arccos(rho)) + xp.sqrt(1 - rho**2)) / math.pi
 
     def complement(t):
-        xp = _namespace(t)
-        angle = 2 * xp.arcsin(xp.sqrt(t / 2))
+        xp, angle = _namespace(t), angle_of(t)
         square = angle**2
         series = -(square * angle) * (1 / 3 - square * (1 / 30 - square * (1 / 840 - square / 45360)))
         return t + xp.where(angle < 0.1, series, angle * xp.cos(angle) - xp.sin(angle)) / math.pi
@@ -141,6 +148,7 @@ def relu_dual() -> Dual:
         derivative=lambda rho: 1 - _namespace(rho).arccos(_namespace(rho).clip(rho, -1.0, 1.0)) / math.pi,
         complement=complement,
         activation=lambda z: math.sqrt(2) * np.maximum(z, 0),
+        derivative_near=lambda t: 1 - angle_of(t) / math.pi,
     )
 
 
@@ -183,9 +191,12 @@ def nngp(s: Cosines, dual: Dual, depth: int) -> Cosines:
 
 def ntk(s: Cosines, dual: Dual, depth: int) -> np.ndarray:
     """K_depth, of the shape of ``s.rho``. It grows like phi^'(1)^depth next to the diagonal where phi^'(1) > 1."""
-    K = 1 - s.t
+    near = dual.derivative_near or (lambda t: dual.derivative(1 - t))
+    xp, close = _namespace(s.t), s.t < 0.5
+    K = xp.where(close, 1 - s.t, s.rho)
     for _ in range(depth):
-        slope = dual.derivative(_namespace(s.t).where(s.t < 0.5, 1 - s.t, s.rho))
+        close = s.t < 0.5
+        slope = xp.where(close, near(xp.where(close, s.t, 0.0 * s.t)), dual.derivative(s.rho))
         s = _layer(s, dual)
         K = s.rho + K * slope
     return K
@@ -209,9 +220,9 @@ def relu_network_kernel(X: np.ndarray, Y: np.ndarray, depth: int = 1, kind: str 
     return x * y.T * (ntk(s, relu_dual(), depth) if kind == "ntk" else nngp(s, relu_dual(), depth).rho)
 
 
-def gram(kernel: Callable[[np.ndarray, np.ndarray], np.ndarray], X: np.ndarray, Y: np.ndarray, rows: int = 256) -> np.ndarray:
+def gram(kernel: Callable, X, Y, rows: int = 256):
     """kernel(X, Y), (n, m), filled ``rows`` rows at a time, so that a kernel's intermediates never take more than ``rows`` times m numbers each."""
-    out = np.empty((len(X), len(Y)))
+    out = X.new_empty(len(X), len(Y)) if hasattr(X, "new_empty") else np.empty((len(X), len(Y)))
     for start in range(0, len(X), rows):
         out[start : start + rows] = kernel(X[start : start + rows], Y)
     return out

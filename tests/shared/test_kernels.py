@@ -75,6 +75,16 @@ def test_kernel_far_from_the_diagonal_keeps_its_relative_precision():
     assert s.rho[0] == pytest.approx(1e-3 * 0.5**100, rel=1e-5)
 
 
+def test_deep_ntk_of_close_and_of_nearly_orthogonal_pairs_keeps_its_digits():
+    """ReLU's slope at an angle of 1e-9 is 1 - angle / pi, which 1 - rho = 0 would not show; an odd dual's kernel is proportional to a tiny rho."""
+    angle, depth = 1e-9, 1000
+    close = Cosines(np.array([1.0]), np.array([angle**2 / 2]))
+    lost = 1 - ntk(close, relu_dual(), depth)[0] / (depth + 1)
+    assert lost == pytest.approx(angle / np.pi * depth / 2, rel=1e-3)
+    far = ntk(Cosines(np.array([1e-14]), np.array([1.0])), polynomial_dual(CUBIC), 3)
+    assert far[0] == pytest.approx(1e-14 * 0.5**3 * 4, rel=1e-9)
+
+
 def test_power_kernel_ranks_in_logarithms_what_underflows():
     s = cosines(sphere(3, 4), sphere(50, 4))
     assert np.exp(log_power_kernel(s, 2, 3)) == pytest.approx(nngp(s, power_dual(2), 3).rho, rel=1e-9)
@@ -129,6 +139,8 @@ def test_gram_in_blocks_is_the_whole_gram():
     blocks = gram(lambda a, b: seen.append(len(a)) or relu_network_kernel(a, b), X, Y, rows=4)
     assert seen == [4, 4, 3]
     assert blocks == pytest.approx(relu_network_kernel(X, Y), rel=1e-12)
+    tensors = gram(lambda a, b: a @ b.T, torch.from_numpy(X), torch.from_numpy(Y), rows=4)
+    assert tensors.numpy() == pytest.approx(X @ Y.T, rel=1e-12)
 
 
 def test_bad_input_is_named():
