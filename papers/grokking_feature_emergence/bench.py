@@ -46,7 +46,7 @@ def train_in_torch(group: str, K: int, fraction: float, seed: int, schedule: Seq
 
 def many_against_one_by_one(group: str, K: int, fraction: float, steps: int) -> tuple[Callable, Callable]:
     """Sixteen seeds at once in JAX, and one by one in torch."""
-    seeds, schedule = range(1000, 1016), range(50, steps + 1, 50)
+    seeds, schedule = range(1000, 1016), range(20, steps + 1, 20)
 
     def ours() -> np.ndarray:
         _, _, curves = train(group, K, fraction, seeds, schedule=schedule, **SETTING)
@@ -60,6 +60,6 @@ def many_against_one_by_one(group: str, K: int, fraction: float, steps: int) -> 
 
 def cases() -> dict[str, tuple[Callable[[], object], Callable[[], object]]]:
     return {
-        "16 seeds, M = 11, K = 128, 300 steps": many_against_one_by_one("Z11", 128, 0.6, 300),
-        "16 seeds, M = 23, K = 256, 100 steps": many_against_one_by_one("Z23", 256, 0.5, 100),
+        "16 seeds, M = 11, K = 128, 60 steps": many_against_one_by_one("Z11", 128, 0.6, 60),
+        "16 seeds, M = 23, K = 256, 20 steps": many_against_one_by_one("Z23", 256, 0.5, 20),
     }

@@ -12,7 +12,7 @@ from torch import nn
 from papers.icl_linear_regression.model import single_task
 from papers.icl_linear_regression.replicate import Config, read_weights, train
 
-SEEDS, STEPS, H = 16, 300, 2
+SEEDS, STEPS, H = 16, 60, 2
 
 
 class TorchAttention(nn.Module):
