@@ -23,6 +23,14 @@ hidden, logits, losses_of = (jax.jit(function, static_argnums=1) for function in
 draw_tables = jax.jit(model.draw_tables, static_argnums=(2, 3, 4, 5))
 
 
+@pytest.fixture(autouse=True, scope="module")
+def quick_compilation():
+    """Programs that run once or twice: compiling them well takes longer than running them."""
+    jax.config.update("jax_disable_most_optimizations", True)
+    yield
+    jax.config.update("jax_disable_most_optimizations", False)
+
+
 def rng(seed: int) -> np.random.Generator:
     return np.random.default_rng(seed)
 
@@ -53,7 +61,7 @@ def test_relettering_text_and_table_together_reletters_the_prediction():
 
 
 def test_over_draws_the_loss_of_a_text_and_of_its_cipher_agree_though_single_draws_differ():
-    params, n = params_of(1.0), 1500
+    params, n = params_of(1.0), 1000
     window = rng(0).integers(V, size=13)
     losses = []
     for ids, seed in ((window, 1), (encipher(random_cipher(rng(3), V), window), 2)):
