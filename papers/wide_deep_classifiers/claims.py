@@ -61,8 +61,8 @@ def nearest_agreement(trials: pd.DataFrame) -> pd.Series:
     return sum(at_size(chosen(trials, experiment="sphere", d=d, activation="hermite_2"), "as_nearest", AGREEMENT_SIZE) for d in (1, 2)) / 2
 
 
-def relu_agreement(trials: pd.DataFrame, depth: int) -> pd.Series:
-    return chosen(trials, experiment="relu", layers=depth)["as_majority"].astype(float)
+def relu_agreement(trials: pd.DataFrame, depth: int, metric: str = "as_majority") -> pd.Series:
+    return chosen(trials, experiment="relu", layers=depth)[metric].astype(float)
 
 
 @claim("majority-limit")
@@ -79,6 +79,16 @@ def relu_at_50000(trials: pd.DataFrame) -> pd.Series:
 @claim("majority-limit-deeper")
 def relu_at_200000(trials: pd.DataFrame) -> pd.Series:
     return relu_agreement(trials, 200_000)
+
+
+@claim("relu-is-majority-where-points-are-far-apart")
+def relu_on_far_sphere(trials: pd.DataFrame) -> pd.Series:
+    return relu_agreement(trials, 50_000, "as_majority_far")
+
+
+@claim("relu-follows-its-closed-form")
+def relu_closed_form(trials: pd.DataFrame) -> pd.Series:
+    return relu_agreement(trials, 50_000, "as_closed_form")
 
 
 @claim("relu-nears-majority-like-one-over-depth")

@@ -72,7 +72,15 @@ def taxonomy(record: Record) -> Figure:
         xlabel="$\\hat\\phi'(0) = A'^2$ (log; 0 drawn at $10^{-6}$)",
         ylabel="$\\hat\\phi'(1) = B'$ (log)",
     )
-    ax.legend(loc="upper right", title="limit (exponent $\\alpha$); square: $A \\neq 0$", title_fontsize=6.5, fontsize=6.2)
+    ax.legend(
+        loc="upper right",
+        title="limit (exponent $\\alpha$); square: $A \\neq 0$",
+        title_fontsize=6.5,
+        fontsize=6.2,
+        frameon=True,
+        framealpha=1,
+        edgecolor="none",
+    )
 
     names = [name for name in SHOWN if not record.select(experiment="sphere", d=1, activation=name).empty]
     for metric, role, marker, label in (
@@ -88,7 +96,7 @@ def taxonomy(record: Record) -> Figure:
             agree.errorbar(mean, at, xerr=[mean - low, high - mean], label=f"{label}, $S^{d}$", **whisker)
     agree.set(yticks=range(len(names)), yticklabels=names, xlabel=f"share of test points classified alike, n = {CLAIM_SIZE}", xlim=(0.55, 1.02))
     agree.invert_yaxis()
-    agree.legend(loc="upper left", bbox_to_anchor=(0, -0.2), ncols=3, fontsize=6, title=f"95% CI over {len(record.seeds)} seeds", title_fontsize=6)
+    agree.legend(loc="upper left", bbox_to_anchor=(-0.2, -0.2), ncols=3, fontsize=6, title=f"95% CI over {len(record.seeds)} seeds", title_fontsize=6)
     return fig
 
 
@@ -161,25 +169,26 @@ def accuracy(record: Record) -> Figure:
 
 
 def depth(record: Record) -> Figure:
-    """Accuracy and mean squared error of 2d_opt on S^1 against depth."""
+    """Expected accuracy and mean squared error of 2d_opt on S^1 against depth."""
     fig, (left, right) = plt.subplots(1, 2, figsize=TWO_COLUMNS)
     condition = {"experiment": "sweep"}
     depths = record.curve("depths", **condition)[0]
-    band(left, depths, record.curve("accuracy", **condition), "2d_opt", marker=True)
-    left.axhline(record.select(**condition).accuracy_majority.mean(), color=colour("control"), linestyle=":", label="majority vote")
-    left.axhline(0.76, color="black", linewidth=0.9, label="Bayes (exact)")
-    left.set(ylabel="accuracy", ylim=(0.45, 0.8))
+    rows = record.select(**condition)
+    band(left, depths, record.curve("expected", **condition), "2d_opt", marker=True)
+    left.axhline(rows.expected_majority.mean(), color=colour("control"), linestyle=":", label="majority vote")
+    left.axhline(rows.expected_bayes.mean(), color="black", linewidth=0.9, label="Bayes")
+    left.set(ylabel="expected accuracy", ylim=(0.45, 0.8))
     mse = record.curve("mse", **condition)
     mean, low, high = (10**limit for limit in interval(np.log10(mse)))
     right.plot(depths, mean, color=colour("method"), marker="o", label=f"2d_opt (95% CI, n = {len(record.seeds)}, of log)")
     right.fill_between(depths, low, high, color=colour("method"), alpha=0.2, linewidth=0)
     right.axhline(1, color=colour("control"), linestyle=":", label="predicting 0")
-    right.set(yscale="log", ylabel="mean squared error (log)")
+    right.set(yscale="log", ylabel="mean squared error (log)", ylim=(None, 100 * high.max()))
     for ax in (left, right):
         ax.set(xscale="log", xlabel="layers L (log)")
         ax.set_xticks(depths, [f"{L:g}" for L in depths])
         ax.minorticks_off()
-        ax.legend(loc="lower left" if ax is left else "center right")
+        ax.legend(loc="lower left" if ax is left else "upper right")
     return fig
 
 
@@ -196,9 +205,15 @@ def real_data(record: Record) -> Figure:
     ax.set(ylabel="test accuracy", title=f"{record.config['real']}: dots are seeds, 95% CI, n = {len(record.seeds)}", xlim=(-0.5, len(names) - 0.5))
     depths = np.array(record.config["relu_depths"])
     curves = [1 - record.select(experiment="relu", layers=L).sort_values("seed").as_majority for L in depths]
-    band(relu, depths, np.stack(curves, axis=1), "ReLU, N = 100", marker=True, show_n=False)
+    band(relu, depths, np.stack(curves, axis=1), "ReLU on $S^1$", marker=True, show_n=False)
     relu.plot(depths, curves[0].mean() * depths[0] / depths, color="black", linewidth=0.8, linestyle=":", label="rate 1/L")
-    relu.set(xscale="log", yscale="log", xlabel="layers L (log)", ylabel="disagreement with\nmajority vote (log)")
+    relu.set(
+        xscale="log",
+        yscale="log",
+        xlabel="layers L (log)",
+        ylabel="disagreement with\nmajority vote (log)",
+        title=f"N = {record.config['relu_points']}, 95% CI, n = {len(record.seeds)}",
+    )
     criterion(relu, None, 0.01, "agreement > 0.99")
     relu.legend()
     return fig

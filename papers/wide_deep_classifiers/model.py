@@ -8,7 +8,7 @@ With phi normalised and phi^ its dual (shared/kernels.py), what happens as L gro
 
     A^2 = phi^(0),  A'^2 = phi^'(0),  B' = phi^'(1)
     A = A' = 0                      1-nearest neighbour
-    A != 0, or B' <= 1              majority vote
+    A != 0 (ReLU too)               majority vote
     A = 0, 0 < A'^2 < 1 < B'        sum_i y_i R(|x - x_i|) / |x - x_i|^alpha  with  alpha = -4 ln A' / ln B'
 
 and alpha = d is the Hilbert estimate of Devroye, Gyorfi and Krzyzak (1998), whose error tends to the Bayes error.
@@ -27,7 +27,7 @@ from scipy.interpolate import CubicSpline
 from sklearn.neighbors import KNeighborsClassifier
 from torch import Tensor
 
-from shared.kernels import Cosines, Dual, erf_dual, log_power_kernel, nngp, ntk, polynomial_dual, power_dual, relu_dual, sine_dual
+from shared.kernels import Cosines, Dual, angle_of, cosines, erf_dual, gram, log_power_kernel, nngp, ntk, polynomial_dual, power_dual, relu_dual, sine_dual
 
 # ---- activations ----
 
@@ -66,10 +66,15 @@ def ends(dual: Dual) -> tuple[float, float, float]:
 
 
 def limit_rule(dual: Dual) -> str:
-    """What the classifier tends to: ``nearest``, ``majority`` or ``singular``; of the activations with A = 0 the linear one alone has B' <= 1."""
+    """What the classifier tends to: ``nearest``, ``majority`` or ``singular``.
+
+    With A = 0, B' = sum_k k a_k^2 is at least 1, and 1 for the linear activation alone, whose kernel is rho at every depth and tends to none of the three.
+    """
     A2, A1_2, B1 = ends(dual)
-    if A2 > 0 or B1 <= 1:
+    if A2 > 0:
         return "majority"
+    if B1 <= 1:
+        raise ValueError(f"{dual.name} is linear: its kernel does not change with depth")
     return "nearest" if A1_2 == 0 else "singular"
 
 
@@ -115,11 +120,8 @@ def posterior(x: Float[np.ndarray, "n d+1"], d: int) -> Float[np.ndarray, " n"]:
 
 
 def half_squared_distances(X: Float[Tensor, "n k"], Y: Float[Tensor, "m k"]) -> Float[Tensor, "n m"]:
-    """t = |x - y|^2 / 2, one coordinate at a time: no difference of large numbers, and memory for two matrices only."""
-    t = torch.zeros(len(X), len(Y), dtype=X.dtype, device=X.device)
-    for k in range(X.shape[1]):
-        t += (X[:, None, k] - Y[None, :, k]) ** 2
-    return t / 2
+    """t = |x - y|^2 / 2 of all pairs, in blocks of rows."""
+    return gram(lambda A, B: cosines(A, B).t, X, Y)
 
 
 class DeepKernel:
@@ -144,7 +146,9 @@ class DeepKernel:
         self.diagonal = float(1 if kind == "nngp" else ntk(Cosines(np.array(1.0), np.array(0.0)), dual, depth))
 
     def __call__(self, t: Float[Tensor, "n m"]) -> Float[Tensor, "n m"]:
-        """K of pairs of different points."""
+        """K of pairs of different points, none of them more than a right angle apart."""
+        if t.numel() and t.max() > 1 + 1e-9:
+            raise ValueError(f"an inner product of {1 - t.max().item():.3g}: kernels are tabulated for non-negative ones")
         u = t.clamp(self.CLOSEST, 1.0).log_()
         step = -self.first / (self.knots - 1)
         place = ((u - self.first) / step).long().clamp_(0, self.knots - 2)
@@ -167,6 +171,16 @@ def deep_ntk(s: Cosines, dual: Dual, depth: float, recursion: int = 150) -> np.n
     m = int(min(recursion, depth))
     _, A1_2, _ = ends(dual)
     return (ntk(s, dual, m) + (depth - m) * nngp(s, dual, m).rho) / (A1_2**m * (depth + 1))
+
+
+def relu_ntk_limit(t: Float[Tensor, "n m"], depth: int) -> Float[Tensor, "n m"]:
+    """K_L / (L + 1) of deep ReLU networks in closed form: a quarter at x = 0, and the diagonal's 1 as x grows, where x = 3 pi / (L angle).
+
+    A small angle shrinks by angle^2 / (3 pi) a layer, so that angle_l = 3 pi / (l + c) with c = 3 pi / angle_0, and phi^' = 1 - angle / pi turns the NTK's
+    recursion into dK/dl = 1 - 3 K / (l + c), from K = 0. So nearness counts by L angle alone: ReLU is the majority vote where x is small for every pair.
+    """
+    x = 3 * math.pi / (depth * angle_of(t))
+    return ((1 + x) - x * (x / (1 + x)) ** 3) / 4
 
 
 # ---- classifiers: scores of test points, predicted class +1 where positive ----

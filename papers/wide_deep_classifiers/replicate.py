@@ -49,6 +49,8 @@ class Config:
     """Its layers L. Paper: 50 000."""
     relu_test: int = 5000
     """Its test points."""
+    relu_far_sphere: int = 8
+    """Dimension d of the second sphere that it is tried on, where points are far apart; the first is S^1, where they are close."""
     sweep_points: int = 1000
     """Training points of the depth sweep."""
     sweep_depths: tuple[int, ...] = (1, 2, 5, 10, 15, 20, 30, 60, 100)
@@ -73,7 +75,8 @@ def check(config: Config) -> None:
     """RequestError names every setting that cannot be run."""
     faults = [f"activation {a!r} is none of {', '.join(ACTIVATIONS)}" for a in {*config.activations, *config.real_activations} - set(ACTIVATIONS)]
     faults += [f"exponent of {a!r}: not a singular dual" for a in config.exponents if a not in ACTIVATIONS or model.limit_rule(ACTIVATIONS[a]) != "singular"]
-    faults += [f"spheres: d = {d} has no Dirichlet parameters, only {sorted(model.DIRICHLET)} have" for d in config.spheres if d not in model.DIRICHLET]
+    spheres = (*config.spheres, config.relu_far_sphere)
+    faults += [f"spheres: d = {d} has no Dirichlet parameters, only {sorted(model.DIRICHLET)} have" for d in spheres if d not in model.DIRICHLET]
     positive = ("test", "depth_cap", "relu_points", "relu_test", "sweep_points", "exponent_depth", "finite_draws", "real_points")
     faults += [f"{name}: 1 or more, not {getattr(config, name)}" for name in positive if getattr(config, name) < 1]
     faults += [
@@ -118,7 +121,7 @@ def run(config: Config, condition: dict, seeds: tuple[int, ...], device: str) ->
             return [judge_limit(config, condition["ratio"], seed) for seed in seeds]
         case "relu":
             kernel = DeepKernel(ACTIVATIONS["relu"], condition["layers"], "ntk", knots=RELU_KNOTS, device=device)
-            return [judge_relu(config, kernel, seed, device) for seed in seeds]
+            return [judge_relu(config, kernel, condition["layers"], seed, device) for seed in seeds]
         case "sweep":
             return [sweep_depth(config, seed, device) for seed in seeds]
         case "finite":
@@ -238,20 +241,19 @@ def judge_limit(config: Config, ratio: float, seed: int) -> dict:
 # ---- depth ----
 
 
-def judge_relu(config: Config, kernel: DeepKernel, seed: int, device: str) -> dict:
-    """Agreement of a very deep ReLU network (NTK) with the majority vote on S^1."""
-    X, y, X_test, y_test = draw(config.relu_points, config.relu_test, 1, seed)
-    X_all, y_all, X_new = (torch.from_numpy(a).to(device) for a in (X, y, X_test))
-    K_train, K_test = kernel.train(model.half_squared_distances(X_all, X_all)), kernel(model.half_squared_distances(X_new, X_all))
-    score = model.interpolate(K_train, y_all, K_test).cpu().numpy()
-    ratio = K_test / kernel.diagonal
-    return {
-        "as_majority": agreement(score, np.full(len(score), y.sum())),
-        "accuracy": float(((score > 0) == (y_test > 0)).mean()),
-        "kernel_low": float(ratio.min()),
-        "kernel_high": float(ratio.max()),
-        "vote": float(y.sum()),
-    }
+def judge_relu(config: Config, kernel: DeepKernel, depth: int, seed: int, device: str) -> dict:
+    """Agreement of a very deep ReLU network (NTK) with the majority vote and with its own closed form, on S^1 and on a sphere of many dimensions."""
+    row = {}
+    for place, d in (("", 1), ("_far", config.relu_far_sphere)):
+        X, y, X_test, _ = draw(config.relu_points, config.relu_test, d, seed)
+        X_all, y_all, X_new = (torch.from_numpy(a).to(device) for a in (X, y, X_test))
+        t_train, t_test = model.half_squared_distances(X_all, X_all), model.half_squared_distances(X_new, X_all)
+        score = model.interpolate(kernel.train(t_train), y_all, kernel(t_test)).cpu().numpy()
+        closed_train = model.relu_ntk_limit(t_train, depth).fill_diagonal_(1)
+        closed = model.interpolate(closed_train, y_all, model.relu_ntk_limit(t_test, depth)).cpu().numpy()
+        row |= {f"as_majority{place}": agreement(score, np.full(len(score), y.sum())), f"as_closed_form{place}": agreement(score, closed)}
+        row[f"vote{place}"] = float(y.sum())
+    return row
 
 
 def sweep_depth(config: Config, seed: int, device: str) -> dict:
@@ -260,14 +262,18 @@ def sweep_depth(config: Config, seed: int, device: str) -> dict:
     X_all, y_all, X_new = (torch.from_numpy(a).to(device) for a in (X, y, X_test))
     pairs = [model.half_squared_distances(points, X_all) for points in (X_all, X_new)]
     train, test = (Cosines(1 - t, t) for t in pairs)
-    dual, depth, scores = ACTIVATIONS["2d_opt"], 0, []
+    dual, depth, scores, eta = ACTIVATIONS["2d_opt"], 0, [], model.posterior(X_test, 1)
     for L in config.sweep_depths:
         train, test = (nngp(s, dual, L - depth) for s in (train, test))
         depth = L
         scores.append(model.interpolate(train.rho, y_all, test.rho).cpu().numpy())
+    accuracy, expected = map(np.array, zip(*(accuracies(score, y_test, eta) for score in scores), strict=True))
     return {
         "depths": np.array(config.sweep_depths),
-        "accuracy": np.array([((score > 0) == (y_test > 0)).mean() for score in scores]),
+        "accuracy": accuracy,
+        "expected": expected,
+        "expected_bayes": model.expected_accuracy(eta - 0.5, eta),
+        "expected_majority": model.expected_accuracy(np.full(len(eta), y.sum()), eta),
         "mse": np.array([((score - y_test) ** 2).mean() for score in scores]),
         "accuracy_majority": float((y_test == np.sign(y.sum())).mean()),
         "mean_square": float((y_test**2).mean()),

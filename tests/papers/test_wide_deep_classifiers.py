@@ -14,7 +14,7 @@ from papers.wide_deep_classifiers import model
 from papers.wide_deep_classifiers.model import ACTIVATIONS, DeepKernel, RandomNetwork
 from papers.wide_deep_classifiers.replicate import Config, conditions, fit_exponent, run
 from shared.engine.errors import RequestError
-from shared.kernels import Cosines, dual_by_quadrature, nngp, ntk
+from shared.kernels import Cosines, dual_by_quadrature, nngp, ntk, polynomial_dual
 
 RNG = np.random.default_rng(5)
 
@@ -69,6 +69,9 @@ def test_taxonomy():
     rules = {name: model.limit_rule(dual) for name, dual in ACTIVATIONS.items()}
     assert {name for name, rule in rules.items() if rule == "majority"} == {"fast_majority", "relu"}
     assert {name for name, rule in rules.items() if rule == "nearest"} == {"hermite_2"}
+    assert model.limit_rule(polynomial_dual((0.5, 0.5))) == "majority"
+    with pytest.raises(ValueError, match="linear"):
+        model.limit_rule(polynomial_dual((0, 1), "line"))
 
 
 # ---- deep kernels ----
@@ -105,8 +108,35 @@ def test_the_spline_is_the_recursion(name, depth, kind):
 
 def test_the_tangent_kernel_of_a_deep_relu_network_nears_a_quarter_of_its_diagonal():
     t = np.array([0.1, 0.5, 1.0, 0.0])
-    K = ntk(Cosines(1 - t, t), ACTIVATIONS["relu"], 10_000)
+    K = ntk(Cosines(1 - t, t), ACTIVATIONS["relu"], 10_000)  # spec: correlations 0.9, 0.5 and 0
     assert np.abs(K / 10_001 - [0.2507, 0.2505, 0.2504, 1]).max() < 1e-4
+
+
+def test_the_tangent_kernel_of_relu_is_that_of_forty_digits():
+    mpmath = pytest.importorskip("mpmath")
+    angle = np.array([1e-9, 1e-4, 1e-2, 1.2])
+    t = 2 * np.sin(angle / 2) ** 2
+    ours = ntk(Cosines(1 - t, t), ACTIVATIONS["relu"], 300)
+    with mpmath.workdps(40):
+        for a, K in zip(angle, ours, strict=True):
+            S = exact = mpmath.cos(mpmath.mpf(float(a)))
+            for _ in range(300):
+                theta = mpmath.acos(S)
+                S = (mpmath.sin(theta) + (mpmath.pi - theta) * S) / mpmath.pi
+                exact = S + exact * (1 - theta / mpmath.pi)
+            assert pytest.approx(float(exact), rel=1e-12) == K
+
+
+def test_the_tangent_kernel_of_deep_relu_networks_is_its_closed_form():
+    t = 2 * np.sin(np.array([1e-6, 1e-4, 3e-4, 1e-3, 1e-2, 0.05]) / 2) ** 2
+    K = ntk(Cosines(1 - t, t), ACTIVATIONS["relu"], 5000) / 5001
+    assert K.max() > 0.99 and K.min() < 0.26
+    assert model.relu_ntk_limit(torch.from_numpy(t), 5000).numpy() == pytest.approx(K, rel=1e-3)
+
+
+def test_a_table_for_non_negative_inner_products_refuses_others():
+    with pytest.raises(ValueError, match=r"-0\.5"):
+        DeepKernel(ACTIVATIONS["3d_opt"], 3, knots=1000)(torch.tensor([[0.5, 1.5]], dtype=torch.float64))
 
 
 @pytest.mark.parametrize("depth", [200, 1000])
@@ -281,6 +311,7 @@ def test_every_condition_gives_a_row_for_each_seed():
     ("change", "message"),
     [
         ({"spheres": (3,)}, "d = 3"),
+        ({"relu_far_sphere": 5}, "d = 5"),
         ({"activations": ("tanh",)}, "tanh"),
         ({"exponents": ("relu",)}, "not a singular"),
         ({"test": 0}, "test: 1"),
