@@ -15,7 +15,7 @@ from scipy.optimize import minimize
 from papers.icl_linear_regression import bench, claims, model, replicate, theory
 from papers.icl_linear_regression.replicate import Config, State, adam, conditions, errors_of_predictors, read_pattern, run, train, training_step
 from shared.engine import NotRun
-from shared.seeds import jax_key, jax_keys, numpy_rng
+from shared.seeds import jax_keys, numpy_rng
 
 D, L, S2 = 5, 40, 0.1  # the paper's standard setting: d, L, s2
 
@@ -25,6 +25,7 @@ predict = jax.jit(model.predict, static_argnums=3)
 predict_prefixes = jax.jit(model.predict_prefixes, static_argnums=(3, 4))
 read_off = jax.jit(model.pattern)
 STANDARD, CORRELATED, TASKS = model.single_task(D, S2), model.single_task(D, S2, rho=0.5), model.two_tasks(D, 3, 4, S2)
+NOISELESS_TASKS = model.two_tasks(D, 3, 4, 0.0)
 
 
 @functools.cache
@@ -78,8 +79,7 @@ def test_prompts_have_the_stated_covariance_weights_and_noise():
 
 
 def test_a_task_reads_only_its_own_covariates():
-    setting = model.two_tasks(5, 3, 4, 0.0)
-    Z, x_q, y_q = map(np.asarray, some_prompts(setting))
+    Z, x_q, y_q = map(np.asarray, some_prompts(NOISELESS_TASKS))
     for k, (start, stop) in enumerate([(0, 3), (1, 5)]):
         for X, y, q, target in zip(Z[..., :5], Z[..., 5 + k], x_q, y_q[:, k], strict=True):
             beta = np.linalg.lstsq(X, y, rcond=None)[0]
@@ -97,7 +97,7 @@ def test_a_task_reads_only_its_own_covariates():
 @pytest.mark.parametrize("attention", ["softmax", "linear"])
 @pytest.mark.parametrize("N", [1, 2])
 def test_the_layer_is_the_papers_formula(attention, N):
-    prompts, params = some_prompts(STANDARD if N == 1 else TASKS), some_params(3, N)
+    prompts, params = some_prompts(STANDARD if N == 1 else NOISELESS_TASKS), some_params(3, N)
     got = predict(params, prompts.Z, prompts.x_q, attention)
     assert np.asarray(got) == pytest.approx(predict_all_by_loops(params, prompts.Z, prompts.x_q, attention), abs=1e-5)
 
@@ -129,7 +129,7 @@ def test_the_layer_is_the_torch_module_with_the_same_weights():
 def test_one_step_of_the_optimiser_from_the_same_state_is_torchs():
     """Weights, both moments of Adam and its step count are handed over in mid-training; then both sides see the same batch."""
     H, lr, lr_end, steps, taken, key = 3, 0.05, 0.005, 8, 3, jax.random.key(1)
-    step = jax.jit(training_step(STANDARD, "softmax", L, 16, adam(lr, lr_end, steps)))
+    step = jax.jit(training_step(STANDARD, "softmax", 12, 6, adam(lr, lr_end, steps)))
     start = some_params(H)
     state = State(start, adam(lr, lr_end, steps).init(start))
     for t in range(taken):
@@ -138,15 +138,14 @@ def test_one_step_of_the_optimiser_from_the_same_state_is_torchs():
 
     module = torch_layer(state.params)
     weights = [layer.weight for layer in (module.q, module.k, module.v, module.o)]
-    optimiser = torch.optim.Adam(weights, lr=lr_end + (lr - lr_end) * (1 + np.cos(np.pi * taken / steps)) / 2)
-    moments = state.adam[0]
-    for weight, m, v in zip(weights, moments.mu, moments.nu, strict=True):
-        m, v = (torch.tensor(np.asarray(moment).reshape(weight.shape)) for moment in (m, v))
-        optimiser.state[weight] = {"step": torch.tensor(float(taken)), "exp_avg": m, "exp_avg_sq": v}
-    Z, x_q, y_q = (torch.tensor(np.asarray(a)) for a in draw(jax.random.fold_in(key, taken), STANDARD, 16, L))
+    Z, x_q, y_q = (torch.tensor(np.asarray(a)) for a in draw(jax.random.fold_in(key, taken), STANDARD, 6, 12))
     torch.nn.functional.mse_loss(module(Z, x_q), y_q[:, 0]).backward()
-    optimiser.step()
-    for before, ours, theirs in zip(state.params, after, our_params(H, weights), strict=True):
+    gradients = our_params(H, [weight.grad for weight in weights])
+    rate, t = lr_end + (lr - lr_end) * (1 + np.cos(np.pi * taken / steps)) / 2, taken + 1
+    moments = state.adam[0]
+    for before, ours, gradient, m, v in zip(state.params, after, gradients, moments.mu, moments.nu, strict=True):
+        m, v = (0.9 * np.asarray(m) + 0.1 * gradient) / (1 - 0.9**t), (0.999 * np.asarray(v) + 0.001 * gradient**2) / (1 - 0.999**t)
+        theirs = np.asarray(before) - rate * m / (np.sqrt(v) + 1e-8)  # torch.optim.Adam, no weight decay
         assert np.asarray(ours) == pytest.approx(theirs, abs=1e-6)  # decoupled weight decay would show at 1e-6, not at 1e-5
         assert np.abs(theirs - np.asarray(before)).max() > 1e-3  # a step was taken
 
@@ -432,13 +431,27 @@ def trained_to(params: model.Params):
     return train
 
 
-def test_a_trained_layer_is_tested_on_its_own_prompts_as_the_claims_define(monkeypatch):
+def fixed_prompts(asked: list):
+    """A stand-in for ``draw_prompts`` with the same prompts at every call, which notes what it is asked for."""
+
+    def draw_prompts(key, setting, batch, L):
+        asked.append((setting, batch, L))
+        normals = np.random.default_rng(batch).normal(size=(batch, L + 2, D + setting.N)).astype(np.float32)
+        return model.Prompts(jnp.asarray(normals[:, :L]), jnp.asarray(normals[:, L, :D]), jnp.asarray(normals[:, L + 1, D:]))
+
+    return draw_prompts
+
+
+def test_a_trained_layer_is_tested_as_the_claims_define(monkeypatch):
+    asked = []
+    monkeypatch.setattr(replicate, "draw_prompts", fixed_prompts(asked))
     params = model.in_learnt_form(jnp.array([0.3, -0.2, 0.4]), jnp.array([2.0, -1.5, 0.001]), D)  # the third head is a dummy, and made impure
     params = params._replace(Q=params.Q.at[2, 0, 1].set(3.0))
     monkeypatch.setattr(replicate, "train", trained_to(params))
     config = Config(test_prompts=200, test_lengths=(10, 40, 50))
     (row,) = run(config, {"experiment": "correlated", "attention": "softmax", "H": 3, "rho": 0.5}, (1000,), "cpu")
-    Z, x_q, y_q = (np.asarray(a, np.float64) for a in draw(jax.random.split(jax_key(1000, "test"), 1)[0], CORRELATED, 200, 50))
+    assert asked[0] == (model.single_task(D, S2, rho=0.5), 200, 50)
+    Z, x_q, y_q = (np.asarray(a, np.float64) for a in fixed_prompts([])(None, *asked[0]))
     predictions = {length: predict_all_by_loops(params, Z[:, :length], x_q, "softmax") for length in config.test_lengths}
     assert row["errors"] == pytest.approx([np.square(yhat - y_q).mean() for yhat in predictions.values()], rel=1e-3)
     assert row["error"] == row["errors"][1]
@@ -499,10 +512,12 @@ def test_every_run_starts_from_its_own_weights_and_prompts(monkeypatch):
 
 
 def test_two_tasks_are_tested_each_on_its_own_label(monkeypatch):
-    params = some_params(3, 2)
+    params, asked = some_params(3, 2), []
     monkeypatch.setattr(replicate, "train", trained_to(params))
+    monkeypatch.setattr(replicate, "draw_prompts", fixed_prompts(asked))
     (row,) = run(Config(test_prompts=200), {"experiment": "tasks", "attention": "softmax", "H": 3}, (5,), "cpu")
-    Z, x_q, y_q = draw(jax.random.split(jax_key(5, "test"), 1)[0], model.two_tasks(5, 3, 4, 1e-4), 200, L)
+    assert asked[0] == (model.two_tasks(5, 3, 4, 1e-4), 200, L)
+    Z, x_q, y_q = fixed_prompts([])(None, *asked[0])
     assert row["errors"] == pytest.approx(np.square(predict_all_by_loops(params, Z, x_q, "softmax") - np.asarray(y_q)).mean(axis=0), rel=1e-3)
     OV = [np.asarray(O) @ np.asarray(V) for O, V in zip(params.O, params.V, strict=True)]
     assert row["service"] == pytest.approx(np.array([[head[0, 5], head[1, 6]] for head in OV]), abs=1e-5)
