@@ -1,0 +1,1 @@
+"""PAC Generalization via Invariant Representations (Parulekar, Shanmugam and Shakkottai, 2022)."""

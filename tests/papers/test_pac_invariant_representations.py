@@ -1,0 +1,450 @@
+"""PAC invariance: covariances against simulation, the elimination tree against solves, exact invariance and probabilities, bounds, and gradients."""
+
+from __future__ import annotations
+
+from itertools import combinations
+
+import numpy as np
+import pandas as pd
+import pytest
+from sklearn.linear_model import LinearRegression
+
+from papers.pac_invariant_representations import claims, linear, model, predictors
+from papers.pac_invariant_representations.model import SEM
+from papers.pac_invariant_representations.replicate import Config, conditions, learning_curves, run
+from shared.engine import NotRun
+from shared.engine.config import build_config
+from shared.engine.errors import RequestError
+
+
+def rng(seed=0):
+    return np.random.default_rng(seed)
+
+
+def simulate(B, om, n, generator):
+    """Draws of the equations, one variable after another in causal order."""
+    X = np.zeros((n, len(om)))
+    for j in range(len(om)):
+        X[:, j] = X @ B[j] + generator.normal(size=n) * np.sqrt(om[j])
+    return X
+
+
+def chain(om_2=1.0) -> SEM:
+    """X_1 -> Y -> X_2 with unit weights; the site is X_2."""
+    B = np.zeros((3, 3))
+    B[1, 0] = B[2, 1] = 1
+    return SEM(B, np.array([1, 1, om_2]), 1, np.array([2]))
+
+
+def stack(m=5, count=6, seed=1, **options):
+    sem = model.with_child_as_site(model.draw_sem(m, 2, rng(seed)))
+    return sem, np.concatenate([model.reference(sem)[None], model.environments(sem, count, rng(seed + 1), **options)])
+
+
+def subsets(m):
+    return [T for size in range(1, m + 1) for T in combinations(range(m), size)]
+
+
+# ---- models and interventions ----
+
+
+def test_the_covariance_is_that_of_simulated_draws():
+    sem = model.draw_sem(6, 2, rng(3))
+    B, om = model.intervene(sem, 1, rng(4))
+    for weights, variances in ((sem.B, sem.om), (B[0], om[0])):
+        X = simulate(weights, variances, 200_000, rng(5))
+        Sigma = model.covariance(weights, variances)
+        scale = np.sqrt(np.outer(np.diag(Sigma), np.diag(Sigma)))
+        np.testing.assert_allclose(X.T @ X / len(X) / scale, Sigma / scale, atol=0.015)
+
+
+def test_models_are_as_the_generator_promises():
+    for seed in range(20):
+        sem = model.draw_sem(8, 3, rng(seed))
+        assert (np.triu(sem.B) == 0).all() and sem.target == 4
+        np.testing.assert_array_equal((sem.B != 0).sum(axis=1), np.minimum(np.arange(9), 2))
+        assert (np.abs(sem.B[sem.B != 0]) > 0.5).all() and (np.abs(sem.B) < 1.5).all() and (sem.om > 0.5).all() and (sem.om < 1.5).all()
+        assert len(set(sem.sites)) == 3 and not set(sem.sites) & {0, 4}
+        assert sem.parameters == sum(min(j, 2) + 1 for j in sem.sites)
+        np.testing.assert_array_equal(model.draw_sem(8, 2, rng(seed)).sites, sem.sites[:2])
+    signs = np.concatenate([np.sign(sem.B[sem.B != 0]) for sem in (model.draw_sem(8, 1, rng(s)) for s in range(40))])
+    assert abs(signs.mean()) < 0.15
+
+
+def test_an_intervention_moves_only_what_descends_from_the_sites():
+    sem = model.draw_sem(7, 2, rng(8))
+    before, B = model.covariance(sem.B, sem.om), np.abs(sem.B)
+    reach = np.linalg.inv(np.eye(8) - B) > 0  # [i, j]: a path from j to i, or i = j
+    below = reach[:, sem.sites].any(axis=1)
+    for kind in model.KINDS:
+        after = model.covariance(*model.intervene(sem, 1, rng(9), kind))[0]
+        changed = ~np.isclose(before, after)
+        assert not changed[np.ix_(~below, ~below)].any()
+        assert changed[sem.sites, sem.sites].all()
+
+
+def test_each_kind_of_intervention_changes_what_it_says():
+    sem = model.draw_sem(7, 2, rng(2))
+    others = np.setdiff1d(np.arange(8), sem.sites)
+    moved = {kind: model.intervene(sem, 400, rng(1), kind) for kind in model.KINDS}
+    for B, om in moved.values():
+        np.testing.assert_array_equal(B[:, others], np.repeat(sem.B[others][None], 400, axis=0))
+        np.testing.assert_array_equal(om[:, others], np.repeat(sem.om[others][None], 400, axis=0))
+        assert ((B != 0) <= (sem.B != 0)).all()  # no new edges
+    site_B, site_om = sem.B[sem.sites], sem.om[sem.sites]
+    factors = moved["soft"][1][:, sem.sites] / site_om
+    assert factors.min() == pytest.approx(0.2, abs=0.05) and factors.max() == pytest.approx(3, abs=0.05) and factors.mean() == pytest.approx(1.6, abs=0.1)
+    shifts = (moved["soft"][0][:, sem.sites] - site_B)[:, site_B != 0]
+    assert -1 <= shifts.min() < -0.95 and 0.95 < shifts.max() <= 1 and abs(shifts.mean()) < 0.05
+    np.testing.assert_array_equal(moved["noise"][0], np.repeat(sem.B[None], 400, axis=0))
+    np.testing.assert_array_equal(moved["weights"][1], np.repeat(sem.om[None], 400, axis=0))
+    assert (moved["hard"][0][:, sem.sites] == 0).all() and (moved["hard"][1][:, sem.sites] != site_om).any()
+    wide = model.intervene(sem, 400, rng(1), shift=3.0)[0][:, sem.sites] - site_B
+    assert wide.max() > 2.9
+
+
+def test_with_a_child_of_y_as_site_it_is_one_whenever_there_is_one():
+    replaced = 0
+    for seed in range(40):
+        sem = model.draw_sem(6, 2, rng(seed))
+        other = model.with_child_as_site(sem)
+        children = set(np.flatnonzero(sem.B[:, sem.target]))
+        assert not children or children & set(other.sites)
+        assert len(set(other.sites)) == 2 and sem.target not in other.sites
+        replaced += (other.sites != sem.sites).any()
+    assert replaced > 3
+
+
+def test_two_cancelling_paths_leave_a_parent_uncorrelated_and_their_twin_does_not():
+    for seed in range(5):
+        sem = model.draw_sem(8, 2, rng(seed))
+        for cancel in (True, False):
+            other = model.with_two_paths(sem, cancel)
+            S = model.reference(other)
+            assert set(np.flatnonzero(other.B[4])) == {0, 1} and (np.delete(other.B, 4, axis=0) == np.delete(sem.B, 4, axis=0)).all()
+            assert (abs(S[0, -1]) < 1e-12) == cancel
+            assert abs(model.optimum(S, np.eye(8)[[0, 1]])[0]) > 0.2
+
+
+def test_sample_covariances_have_the_mean_and_the_spread_of_simulated_ones():
+    sem = model.draw_sem(4, 1, rng(0))
+    S = model.covariance(sem.B, sem.om)
+    drawn = model.sample_covariances(np.repeat(S[None], 4000, axis=0), 12, rng(1))
+    simulated = np.stack([(X := simulate(sem.B, sem.om, 12, rng(100 + i))).T @ X / 12 for i in range(3000)])
+    scale = np.sqrt(np.outer(np.diag(S), np.diag(S)))
+    np.testing.assert_allclose(drawn.mean(axis=0) / scale, S / scale, atol=0.04)
+    exact = np.sqrt((S**2 + np.outer(np.diag(S), np.diag(S))) / 12)
+    np.testing.assert_allclose(drawn.std(axis=0), exact, rtol=0.07)
+    np.testing.assert_allclose(simulated.std(axis=0), exact, rtol=0.07)
+
+
+def test_latent_observation_is_that_of_simulated_draws_and_the_pseudo_inverse_undoes_it():
+    _, S = stack(3, 2)
+    M = rng(1).normal(size=(5, 3))
+    Z = model.observe(S, M, 0.04)
+    draws = rng(2).multivariate_normal(np.zeros(4), S[1], size=200_000)
+    observed = np.c_[draws[:, :3] @ M.T + 0.2 * rng(3).normal(size=(200_000, 5)), draws[:, 3]]
+    np.testing.assert_allclose(observed.T @ observed / 200_000, Z[1], rtol=0.03, atol=0.08)
+    np.testing.assert_allclose(model.observe(model.observe(S, M, 0.0), np.linalg.pinv(M), 0.0), S, atol=1e-10)
+
+
+# ---- optimal predictors ----
+
+
+def test_the_hand_case():
+    both, first = np.eye(2), np.eye(2)[:1]
+    for om_2, expected in ((1.0, [1 / 2, 1 / 2]), (3.0, [3 / 4, 1 / 4])):
+        S = model.reference(chain(om_2))
+        np.testing.assert_allclose(model.optimum(S, both), expected)
+        np.testing.assert_allclose(model.optimum(S, first), [1.0])
+
+
+def test_the_elimination_tree_agrees_with_direct_solves_on_every_subset():
+    _, S = stack(6, 4)
+    found = {T: (w, mse) for T, w, mse in model.subset_optima(S)}
+    assert sorted(found, key=lambda T: (len(T), T)) == subsets(6)
+    for T, (w, mse) in found.items():
+        direct = model.optimum(S, np.eye(6)[list(T)])
+        np.testing.assert_allclose(w.T, direct, rtol=1e-9, atol=1e-10)
+        Phi_w = np.zeros((5, 6))
+        Phi_w[:, T] = direct
+        np.testing.assert_allclose(mse, [model.risks(Phi_w[e : e + 1], S[e : e + 1])[0, 0] for e in range(5)])
+
+
+def test_an_environment_optimum_is_the_regression_on_simulated_data():
+    sem = model.draw_sem(5, 2, rng(1))
+    B, om = model.intervene(sem, 1, rng(2))
+    X = simulate(B[0], om[0], 100_000, rng(3))
+    features, Y = np.delete(X, sem.target, axis=1), X[:, sem.target]
+    S = model.features_first(model.covariance(B, om), sem.target)[0]
+    for T in ((0,), (1, 3), (0, 1, 2, 3, 4)):
+        fit = LinearRegression(fit_intercept=False).fit(features[:, T], Y)
+        np.testing.assert_allclose(fit.coef_, model.optimum(S, np.eye(5)[list(T)]), atol=0.025)
+        w = np.zeros((1, 5))
+        w[0, T] = fit.coef_
+        assert model.risks(w, S[None])[0, 0] == pytest.approx(((Y - fit.predict(features[:, T])) ** 2).mean(), rel=0.03)
+
+
+def test_one_changed_equation_moves_the_covariance_by_rank_two_and_the_optimum_by_woodbury():
+    """The low-degree algebra behind the theorem: with a = (I - B)^-1 e_j and Sigma_0 the covariance without eta_j, Sigma' = Sigma + U C U^T,
+    U = (Sigma_0 d, a), C = [[0, 1], [1, d Sigma_0 d + om'_j - om_j]]."""
+    sem = model.draw_sem(6, 1, rng(5))
+    j = sem.sites[0]
+    B, om = model.intervene(sem, 1, rng(6))
+    d, without = B[0, j] - sem.B[j], np.where(np.arange(7) == j, 0, sem.om)
+    Sigma_d = model.covariance(sem.B, without) @ d
+    U = np.stack([Sigma_d, np.linalg.inv(np.eye(7) - sem.B)[:, j]], axis=1)
+    C = np.array([[0, 1], [1, d @ Sigma_d + om[0, j] - sem.om[j]]])
+    Sigma = model.covariance(sem.B, sem.om)
+    np.testing.assert_allclose(Sigma + U @ C @ U.T, model.covariance(B, om)[0], atol=1e-12)
+    for T in ([0, 1], [0, 2, 4, 5, 6]):  # places among the variables; Y is 3
+        inverse, cross = np.linalg.inv(Sigma[np.ix_(T, T)]), Sigma[T, 3] + U[T] @ C @ U[3]
+        small = np.linalg.inv(np.linalg.inv(C) + U[T].T @ inverse @ U[T])
+        woodbury = inverse @ cross - inverse @ U[T] @ small @ U[T].T @ inverse @ cross
+        Phi = np.eye(6)[[i - (i > 3) for i in T]]
+        np.testing.assert_allclose(woodbury, model.optimum(model.features_first(model.covariance(B, om), 3)[0], Phi), atol=1e-10)
+
+
+def test_the_parents_of_y_are_exactly_invariant_under_every_kind_of_intervention():
+    for seed in range(4):
+        for kind in model.KINDS:
+            sem, S = stack(7, 10, seed, kind=kind)
+            parents = np.flatnonzero(np.delete(sem.B[sem.target], sem.target))
+            w = model.optimum(S, np.eye(7)[parents])
+            np.testing.assert_allclose(w, np.repeat(sem.B[sem.target, parents][None], 11, axis=0), atol=1e-10)  # parents come before Y, so places agree
+
+
+# ---- invariance ----
+
+
+def deviations_of(S, T):
+    distance, excess = model.deviations(S)
+    i = [subset for subset, _, _ in model.subset_optima(S[:1])].index(tuple(T))
+    return distance[i], excess[i]
+
+
+def test_both_definitions_agree_with_their_formulas():
+    _, S = stack(5, 8)
+    for T in ((0,), (2, 4), (0, 1, 2, 3, 4)):
+        distance, excess = deviations_of(S, T)
+        w = model.optimum(S, np.eye(5)[list(T)])
+        off = w[1:] - w[0]
+        np.testing.assert_allclose(distance, np.linalg.norm(off, axis=1), atol=1e-10)
+        np.testing.assert_allclose(excess, np.einsum("ei,eij,ej->e", off, S[1:][:, np.array(T)[:, None], T], off), atol=1e-10)
+    assert np.abs(np.stack(model.deviations(np.repeat(S[:1], 3, axis=0)))).max() < 1e-12
+
+
+def test_distance_depends_on_the_scale_of_a_feature_and_excess_risk_does_not():
+    _, S = stack(4, 5)
+    scale = np.array([1, 5.0, 1, 1, 1])
+    scaled = S * scale[:, None] * scale
+    np.testing.assert_allclose(model.optimum(scaled, np.eye(4)), model.optimum(S, np.eye(4)) / scale[:4], atol=1e-10)
+    for before, after, same in zip(model.deviations(S), model.deviations(scaled), (False, True), strict=True):
+        assert np.allclose(before, after, atol=1e-10) == same
+
+
+def test_the_violation_probability_of_the_chain_is_exact():
+    """w on (X_1, X_2) is (v, 1) / (1 + v), v ~ U[0.2, 3] the noise variance of X_2; so ||w - w_0|| <= eps means |v / (1 + v) - 1/2| <= eps / sqrt 2."""
+    eps, S = 0.2, np.concatenate([model.reference(chain())[None], model.environments(chain(), 20_000, rng(0), "noise")])
+    low, high = (q / (1 - q) for q in (0.5 - eps / np.sqrt(2), 0.5 + eps / np.sqrt(2)))
+    exact = 1 - (min(high, 3) - max(low, 0.2)) / 2.8
+    assert 0.2 < exact < 0.8
+    distance, excess = deviations_of(S, (0, 1))
+    assert (distance > eps).mean() == pytest.approx(exact, abs=0.01)
+    v = S[1:, 1, 1] - 2  # Var X_2 = 2 + v
+    np.testing.assert_allclose(excess, (v / (1 + v) - 0.5) ** 2 * (1 + v), atol=1e-10)  # (w - w_0) is along (1, -1), and X_1 - X_2 has variance 1 + v
+    assert deviations_of(S, (0,))[0].max() < 1e-10
+
+
+def test_the_worst_consistent_representation_by_hand():
+    train = np.array([[0, 0, 1], [0, 1, 0], [1, 1, 1], [0, 0, 0]], bool)
+    worst, survivors = model.worst_consistent(train, np.array([0.4, 0.6, 0.9, 0.1]), [1, 2, 3])
+    np.testing.assert_array_equal(worst, [0.6, 0.4, 0.1])
+    np.testing.assert_array_equal(survivors, [3, 2, 1])
+    np.testing.assert_array_equal(model.worst_consistent(np.ones((2, 2), bool), np.ones(2), [1, 2])[0], [0, 0])
+    np.testing.assert_array_equal(model.growth(np.array([[0, 0, 1], [0, 0, 0], [1, 0, 1]], bool), [1, 2, 3]), [2, 2, 3])
+
+
+def test_learning_curves_fall_and_keep_the_parents():
+    config = Config(ns=(1, 2, 4, 8), redraws=3, test=300)
+    _, S = stack(6, 3 * 8 + 300)
+    curves = learning_curves(config, model.deviations(S)[0] > config.eps)
+    assert curves["nu_max"].shape == (3, 4) and (np.diff(curves["nu_max"], axis=1) <= 0).all() and curves["nu_max"].max() > 0.1
+    assert (np.diff(curves["survivors"]) <= 0).all() and curves["survivors"][-1] >= 1
+    assert (np.diff(curves["patterns"]) >= 0).all() and curves["patterns"][-1] <= curves["class_size"] == 63
+    assert (curves["expected_lower"] <= curves["expected_upper"]).all()
+
+
+# ---- bounds ----
+
+
+def test_the_uniform_bound_is_the_textbook_one_and_holds_as_often_as_it_says():
+    H, delta, n = 200, 0.2, 40
+    bound = model.uniform_bound(H, delta, [n])[0]
+    assert H * np.exp(-n * bound) == pytest.approx(delta)
+    nu = np.full(H, bound * 1.001)  # the worst case: all independent, all just above the bound
+    generator = rng(0)
+    fails = [model.worst_consistent(generator.random((H, n)) < nu[:, None], nu, [n])[0][0] > bound for _ in range(400)]
+    assert 0.5 * H * (1 - bound) ** n < np.mean(fails) <= delta + 0.03
+
+
+def test_the_expected_worst_violation_lies_between_its_bounds():
+    nu, n = np.array([0.02, 0.05, 0.1, 0.3, 0.3, 0.6]), 8
+    lower, upper = model.expected_bounds(nu, [n])
+    t = (np.arange(20_000) + 0.5) / 20_000
+    tail = np.array([min(1, ((1 - nu[nu > level]) ** n).sum()) for level in t])
+    assert upper[0] == pytest.approx(tail.mean(), abs=1e-4)
+    assert lower[0] == pytest.approx(max(v * (1 - v) ** n for v in nu))
+    generator = rng(1)
+    independent = np.mean([model.worst_consistent(generator.random((6, n)) < nu[:, None], nu, [n])[0][0] for _ in range(3000)])
+    together = np.mean([model.worst_consistent(generator.random((1, n)) < nu[:, None], nu, [n])[0][0] for _ in range(3000)])
+    assert lower[0] < together < independent < upper[0]
+    single = model.expected_bounds(np.array([0.3]), [n])  # one representation: all equal
+    np.testing.assert_allclose(single, 0.3 * 0.7**n)
+
+
+def test_the_error_of_least_squares_is_exactly_as_expected():
+    _, S = stack(5, 1)
+    N, T = 20, (0, 2, 4)
+    many = np.repeat(S[1:], 20_000, axis=0)
+    w_hat = model.optimum(model.sample_covariances(many, N, rng(1)), np.eye(5)[list(T)])
+    error = ((w_hat - model.optimum(S[1], np.eye(5)[list(T)])) ** 2).sum(axis=1)
+    assert error.mean() == pytest.approx(model.expected_squared_error(S[1:], T, N)[0], rel=0.04)
+
+
+# ---- predictors ----
+
+
+def test_the_invariant_subset_is_the_best_admitted_one_by_brute_force():
+    _, S = stack(5, 12)
+    pooled, best, least = S.mean(axis=0), (), S.mean(axis=0)[-1, -1]
+    for T in subsets(5):
+        w = model.optimum(S, np.eye(5)[list(T)])
+        risk = pooled[-1, -1] - pooled[-1, T] @ np.linalg.solve(pooled[np.ix_(T, T)], pooled[T, -1])
+        if np.linalg.norm(w - w[0], axis=1).max() <= 0.05 and risk < least:
+            best, least = T, risk
+    assert best and best != tuple(range(5))
+    assert predictors.invariant_subset(S, 0.05) == best
+    assert predictors.invariant_subset(S, 1e9) == tuple(range(5))
+    assert predictors.invariant_subset(S, -1.0) == ()
+    assert (predictors.on_subset(S, ()) == 0).all()
+    w = predictors.on_subset(S, best)
+    assert model.risks(w[None], S).mean() == pytest.approx(least)
+
+
+def test_erm_has_the_least_pooled_risk():
+    _, S = stack(5, 12)
+    w = predictors.erm(S)
+    around = w + 0.01 * rng(0).normal(size=(200, 5))
+    assert model.risks(w[None], S).mean() < model.risks(around, S).mean(axis=1).min()
+
+
+def test_the_penalty_is_the_derivative_it_is_said_to_be_and_its_gradient_agrees_with_finite_differences():
+    _, S = stack(4, 3)
+    w, h = rng(0).normal(size=4), 1e-5
+    slope = (model.risks((1 + h) * w[None], S) - model.risks((1 - h) * w[None], S))[0] / (2 * h)
+    value, gradient = predictors.irm_objective(w, S, 7.0)
+    assert value == pytest.approx((model.risks(w[None], S)[0] + 7 * slope**2).mean(), rel=1e-6)
+    numeric = [(predictors.irm_objective(w + h * e, S, 7.0)[0] - predictors.irm_objective(w - h * e, S, 7.0)[0]) / (2 * h) for e in np.eye(4)]
+    np.testing.assert_allclose(gradient, numeric, rtol=1e-6)
+
+
+def test_irm_takes_the_penalty_that_does_best_on_held_out_interventions():
+    sem, S = stack(5, 10)
+    others = model.environments(sem, 10, rng(9))
+    each = np.array([predictors.irm(S, others, (lam,)) for lam in (1e-8, 1.0, 1e4)])
+    np.testing.assert_allclose(each[0], predictors.erm(S), atol=1e-4)
+    worst = model.risks(each, others).max(axis=1)
+    np.testing.assert_array_equal(predictors.irm(S, others, (1e-8, 1.0, 1e4)), each[worst.argmin()])
+    derivatives = [np.sqrt(np.mean((2 * ((S[:, :-1, :-1] @ w - S[:, :-1, -1]) @ w)) ** 2)) for w in each]
+    assert derivatives[2] < 0.1 * derivatives[0]
+
+
+# ---- linear representations ----
+
+
+def test_distances_of_coordinate_representations_are_those_of_subsets():
+    _, S = stack(5, 6)
+    np.testing.assert_allclose(linear.distances(np.eye(5)[None, [1, 3]], S)[0], deviations_of(S, (1, 3))[0], atol=1e-10)
+    Phi = linear.orthonormal(rng(0).normal(size=(3, 2, 5)))
+    np.testing.assert_allclose(Phi @ np.swapaxes(Phi, 1, 2), np.repeat(np.eye(2)[None], 3, axis=0), atol=1e-12)
+    turn = np.array([[0.6, 0.8], [-0.8, 0.6]])
+    np.testing.assert_allclose(linear.distances(turn @ Phi, S, chunk=2), linear.distances(Phi, S), atol=1e-10)
+
+
+def test_the_gradient_with_respect_to_a_representation_agrees_with_finite_differences():
+    _, S = stack(5, 4)
+    Phi, c, h = rng(0).normal(size=(1, 2, 5)), rng(1).normal(size=4), 1e-6
+
+    def value(Phi):
+        return (c * linear.distances(Phi, S) ** 2).sum()
+
+    squared, gradient = linear.weighted_gradient(Phi, S, lambda squared: np.broadcast_to(c, squared.shape))
+    np.testing.assert_allclose(squared, linear.distances(Phi, S) ** 2, atol=1e-12)
+    numeric = np.zeros_like(Phi)
+    for i in np.ndindex(*Phi.shape):
+        step = np.zeros_like(Phi)
+        step[i] = h
+        numeric[i] = (value(Phi + step) - value(Phi - step)) / (2 * h)
+    np.testing.assert_allclose(gradient, numeric, rtol=1e-5, atol=1e-7)
+
+
+def test_searches_find_invariant_and_deceptive_representations():
+    sem, S = stack(6, 12, seed=2)
+    shadow, eps = model.environments(sem, 100, rng(50)), 0.3
+    start = linear.orthonormal(rng(0).normal(size=(8, 2, 6)))
+    smooth = linear.invariant_ones(start, S, 40)
+    assert (linear.distances(smooth, S) ** 2).mean() < 0.1 * (linear.distances(start, S) ** 2).mean()
+    deceptive = linear.deceptive_ones(smooth, S, shadow, eps, 40)
+    seen, unseen = linear.distances(deceptive, S), linear.distances(deceptive, np.concatenate([S[:1], shadow]))
+    passes = (seen <= eps).all(axis=1)
+    assert passes.sum() >= 4
+    before = linear.distances(smooth, np.concatenate([S[:1], shadow]))
+    assert (unseen[passes] > eps).mean() > (before > eps).mean() + 0.02
+
+
+# ---- from curves to claims, and runs ----
+
+
+def made_up(ns=(1, 4, 8, 16, 32, 64, 128), seeds=8, **condition):
+    """Trials whose nu_max is exactly 1 / n."""
+    row = {"experiment": "pac", "m": 8, "sites": 2, "kind": "soft"} | condition
+    curves = {"ns": np.array(ns), "nu_max": np.tile(1 / np.array(ns), (3, 1)), "bound": 8 / np.array(ns)}
+    return pd.DataFrame([row | curves | {"seed": seed} for seed in range(seeds)])
+
+
+def test_planted_curves_give_their_slope_margin_and_difference():
+    trials = made_up()
+    slopes = claims.decay(trials)
+    assert len(slopes) == 2 and slopes.between(-1.0, -0.93).all()  # the 1e-3 that keeps logarithms finite flattens 1 / n a little
+    np.testing.assert_allclose(claims.pac_margin(trials), -7 / 128)
+    wide = made_up(m=11)
+    wide["nu_max"] = [np.tile([1, 1, 1, 1, value, 0, 0], (3, 1)) for value in np.arange(8) / 8]
+    differences = claims.dimension_gap(pd.concat([made_up(m=5), wide], ignore_index=True))
+    np.testing.assert_allclose(differences, [1.5 / 8 - 1 / 32, 5.5 / 8 - 1 / 32])
+    with pytest.raises(NotRun):
+        claims.dimension_gap(made_up(m=5))
+    with pytest.raises(NotRun):
+        claims.decay(made_up(seeds=3))
+
+
+@pytest.mark.parametrize("values", [{"sites": 8}, {"latent_p": 4}, {"samples": [10]}, {"ns": [0]}, {"kinds": ["firm"]}, {"m": 3}, {"ranks": [9]}])
+def test_a_bad_setting_is_one_clear_message(values):
+    with pytest.raises(RequestError, match=next(iter(values))):
+        build_config(Config, values, "command line")
+
+
+def test_a_miniature_of_every_experiment_gives_rows_and_depends_on_the_seed():
+    config = Config(
+        m=5, dimensions=(4, 5), site_counts=(1, 2), kinds=("noise",), ns=(1, 4), redraws=2, test=60, train=4, samples=(20,), latent_m=3, latent_p=4,
+        linear_ns=(4,), linear_random=20, linear_searched=3, linear_steps=3, linear_shadow=10,
+    )  # fmt: skip
+    grid = conditions(config)
+    assert len(grid) == 1 + 1 + 1 + 1 + 1 + 1 + 1 + 2 + 1  # the sweeps meet in the headline
+    for condition in grid:
+        first, second = run(config, condition, (0, 1), "cpu")
+        assert not set(first) & set(condition)
+        assert all(np.isfinite(value).all() for value in first.values())
+        assert any(np.any(first[name] != second[name]) for name in first)
+        again = run(config, condition, (0,), "cpu")[0]
+        assert all(np.array_equal(first[name], again[name]) for name in first)
