@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import NamedTuple
 
 import jax
@@ -11,7 +12,7 @@ import optax
 from jaxtyping import Array, Float, Int, Int16, PRNGKeyArray
 
 from shared.lms.config import ModelConfig
-from shared.lms.jax_model import cast, init
+from shared.lms.jax_model import cast, init, sinusoids
 from shared.lms.objectives import masked_loss, next_token_loss
 from shared.lms.recipes import Recipe
 from shared.lms.tokenization import Tokenizer
@@ -45,12 +46,24 @@ def matrices(params: dict) -> dict:
     return jax.tree.map(lambda p: p.ndim > 1, params)
 
 
+def initial(key: PRNGKeyArray, config: ModelConfig, recipe: Recipe) -> dict:
+    """The start of ``init`` with the recipe's scale of the layers; learned positions start as sinusoids of the tables' size, which one linear map can shift."""
+    params = init(key, config)
+    larger = partial(jax.tree.map, lambda p: recipe.initial_scale / 0.02 * p if p.ndim > 1 else p)
+    params["layers"] = larger(params["layers"])
+    if config.head_transform:
+        params["head"]["dense"] = larger(params["head"]["dense"])
+    if config.positions == "learned":
+        params["positions"]["weight"] = 0.02 * sinusoids(jnp.arange(config.context), config.width)
+    return params
+
+
 def program(config: ModelConfig, recipe: Recipe, tokenizer: Tokenizer, dtype=jnp.float32) -> Program:
     """The training program of a decoder or an encoder; ``dtype`` is what the model computes in, the weights stay float32."""
     update = optimiser(recipe)
 
     def start(key: PRNGKeyArray) -> State:
-        params = init(key, config)
+        params = initial(key, config, recipe)
         return State(params, update.init(params), jnp.zeros((), jnp.int32))
 
     def loss(params: dict, windows: Int[Array, "batch length"], key: PRNGKeyArray) -> Float[Array, ""]:

@@ -42,6 +42,7 @@ RECIPE_HELP = {
     "facts_share": "share of a decoder's batch that are facts",
     "warm_up": "share of the steps in which the learning rate rises",
     "mask_share": "share of an encoder's tokens that are predicted",
+    "initial_scale": "standard deviation of the layers' initial matrices",
 }
 CHUNK = 50
 """Steps of one compiled call, after which a line is printed."""

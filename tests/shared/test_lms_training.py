@@ -19,6 +19,7 @@ from shared.lms.committed import SHA256
 from shared.lms.config import decoder, encoder, named, nest, parameter_shapes
 from shared.lms.fact_recall import ask, share_right
 from shared.lms.facts import TEMPLATES, Fact, prompt, render, sentences
+from shared.lms.jax_model import init
 from shared.lms.jax_scoring import mean_loss
 from shared.lms.loading import load_jax, load_torch
 from shared.lms.ngrams import NGrams
@@ -264,6 +265,31 @@ def first_loss(config, run, text) -> float:
     return float(
         jax.jit(partial(masked_loss, config=config, share=RECIPE.mask_share, mask=TOKENIZER.mask), compiler_options=QUICK)(params, ids=windows[:, :-1], key=key)
     )
+
+
+def test_an_encoder_starts_with_sinusoids_and_with_layers_of_the_recipes_size():
+    def start(config, scale):
+        return program(config, dataclasses.replace(RECIPE, initial_scale=scale), TOKENIZER).start(jax_key(0, "init")).params
+
+    usual, large = start(ENC, 0.02), start(ENC, 0.1)
+    for matrix in ("q", "o", "up"):
+        np.testing.assert_allclose(large["layers"][0][matrix]["weight"], 5 * usual["layers"][0][matrix]["weight"], rtol=1e-5)
+    np.testing.assert_allclose(large["head"]["dense"]["weight"], 5 * usual["head"]["dense"]["weight"], rtol=1e-5)
+    for name in ("attention_norm", "ffn_norm"):
+        assert (large["layers"][0][name]["weight"] == 1).all()
+    np.testing.assert_array_equal(large["tokens"]["weight"], usual["tokens"]["weight"])
+    P = np.asarray(usual["positions"]["weight"]) / 0.02
+    distances = (P[1:] * P[:-1]).sum(1)  # the same between neighbours everywhere: what a shift by one looks like
+    np.testing.assert_allclose(distances, distances[0], rtol=1e-4)
+    np.testing.assert_allclose((P**2).sum(1), ENC.width / 2, rtol=1e-5)
+    assert jax.tree.all(jax.tree.map(lambda a, b: bool((a == b).all()), start(DEC, 0.02), init(jax_key(0, "init"), DEC)))
+
+
+def test_small_encoders_have_a_recipe_of_their_own():
+    encoder, decoder_ = recipe_for("enc-xs"), recipe_for("dec-xs")
+    assert (encoder.initial_scale, decoder_.initial_scale) == (0.125, 0.02)
+    assert encoder.steps * encoder.batch == decoder_.steps * decoder_.batch
+    assert recipe_for("enc-m").mask_share == 0.15 < encoder.mask_share
 
 
 def test_a_checkpoint_belongs_to_one_run_only():
