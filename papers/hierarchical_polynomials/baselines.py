@@ -50,7 +50,7 @@ def tangent_kernel(x: Tensor, y: Tensor) -> Tensor:
 KERNELS = {"exponential kernel": exponential_kernel, "tangent kernel": tangent_kernel}
 
 
-def gram(kernel: Callable[[Tensor, Tensor], Tensor], x: Tensor, y: Tensor, rows: int = 512) -> Tensor:
+def gram(kernel: Callable[[Tensor, Tensor], Tensor], x: Tensor, y: Tensor, rows: int = 32) -> Tensor:
     """kernel(x, y), filled ``rows`` rows at a time to bound the memory of intermediates. (n, d), (m, d) -> (n, m)"""
     out = x.new_empty(len(x), len(y))
     for start in range(0, len(x), rows):
@@ -58,7 +58,7 @@ def gram(kernel: Callable[[Tensor, Tensor], Tensor], x: Tensor, y: Tensor, rows:
     return out
 
 
-def shifted_solves(K: Tensor, y: Tensor, ridges: Sequence[float], tolerance: float = 1e-6, most: int = 2000) -> Tensor:
+def shifted_solves(K: Tensor, y: Tensor, ridges: Sequence[float], tolerance: float = 1e-3, most: int = 2000) -> Tensor:
     """(K + r I)^-1 y for every ridge r from one Krylov space, (len(ridges), n): K Q = Q T by Lanczos, then |y| Q (T + r I)^-1 e_1.
 
     One product with K per dimension of the space serves all ridges, instead of one factorisation for each. Ends when the residual of the smallest ridge
@@ -89,9 +89,9 @@ def shifted_solves(K: Tensor, y: Tensor, ridges: Sequence[float], tolerance: flo
     raise RuntimeError(f"residual {residual:.1e} after {most} Lanczos steps: the kernel matrix is too ill-conditioned for the smallest ridge")
 
 
-def fit_kernel(kernel: Callable[[Tensor, Tensor], Tensor], train: Labelled, validation: Labelled, ridges: Sequence[float]) -> Fitted:
-    """Kernel ridge regression; the ridge is added to the Gram matrix."""
-    dual = shifted_solves(gram(kernel, train.x, train.x), train.y, ridges)
+def fit_kernel(kernel: Callable[[Tensor, Tensor], Tensor], train: Labelled, validation: Labelled, ridges: Sequence[float], tolerance: float = 1e-3) -> Fitted:
+    """Kernel ridge regression; the ridge is added to the Gram matrix. ``tolerance``: of ``shifted_solves``; the default moves test errors at n = 4096 by less than 1e-4 Var h."""
+    dual = shifted_solves(gram(kernel, train.x, train.x), train.y, ridges, tolerance)
     errors = ((dual @ gram(kernel, train.x, validation.x) - validation.y) ** 2).mean(dim=1)
     i = int(errors.argmin())
     return Fitted(lambda x: dual[i] @ gram(kernel, train.x, x), ridges[i])

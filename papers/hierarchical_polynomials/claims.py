@@ -58,9 +58,9 @@ def exponent(trials: pd.DataFrame) -> pd.Series:
 
 
 def samples_needed(curve: pd.DataFrame) -> float:
-    """n at which the relative correlation first reaches RECOVERED, interpolated linearly in ln n; NotRun when it is not crossed inside the range."""
-    curve = curve.sort_values("n")
-    n, corr = curve["n"].to_numpy(float), curve["corr_relative"].to_numpy(float)
+    """n at which the relative correlation, mean over draws, first reaches RECOVERED, interpolated linearly in ln n; NotRun when not crossed in the range."""
+    means = curve.groupby("n")["corr_relative"].mean()
+    n, corr = means.index.to_numpy(float), means.to_numpy(float)
     above = corr >= RECOVERED
     if above[0] or not above.any():
         raise NotRun(f"at d = {curve['d'].iloc[0]:.0f} the correlation does not cross {RECOVERED} between n = {n[0]:.0f} and {n[-1]:.0f}")

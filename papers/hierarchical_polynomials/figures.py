@@ -43,8 +43,8 @@ def draw(record: Record) -> dict[str, Figure]:
 
 
 def curves(record: Record, method: str, metric: str, d: int, experiment: str = "sweep") -> tuple[np.ndarray, np.ndarray]:
-    """n (points,), and the metric (seeds, points)."""
-    table = record.select(experiment=experiment, method=method, d=d).pivot(index="seed", columns="n", values=metric).astype(float)
+    """n (points,), and the metric (seeds, points), mean over draws."""
+    table = record.select(experiment=experiment, method=method, d=d).pivot_table(index="seed", columns="n", values=metric).astype(float)
     return table.columns.to_numpy(float), table.to_numpy()
 
 

@@ -19,10 +19,12 @@ from papers.hierarchical_polynomials.targets import hermite
 
 
 def ridge(Z: Tensor, y: Tensor, lams: Sequence[float]) -> Tensor:
-    """The minimiser of (1/2n) |Z w - y|^2 + (lam/2) |w|^2 for every lam. Z (n, m) -> (len(lams), m)."""
-    H, b = Z.T @ Z / len(Z), Z.T @ y / len(Z)
+    """The minimiser of (1/2n) |Z w - y|^2 + (lam/2) |w|^2 for every lam. Z (n, m) -> (len(lams), m). Factorises the smaller of Z^T Z and Z Z^T."""
+    n, m = Z.shape
+    H, b = (Z.T @ Z / n, Z.T @ y / n) if m <= n else (Z @ Z.T / n, y / n)
     identity = torch.eye(len(H), dtype=H.dtype, device=H.device)
-    return torch.stack([torch.cholesky_solve(b[:, None], torch.linalg.cholesky(H + lam * identity))[:, 0] for lam in lams])
+    solved = torch.stack([torch.cholesky_solve(b[:, None], torch.linalg.cholesky(H + lam * identity))[:, 0] for lam in lams])
+    return solved if m <= n else solved @ Z
 
 
 def descend(Z: Tensor, y: Tensor, lam: float, steps: Sequence[int]) -> tuple[Tensor, Tensor]:

@@ -27,25 +27,31 @@ NETWORK = "three-layer network"
 RELU_NETWORK = "three-layer network, relu"
 TRAINED = "trained two-layer network"
 RIDGES = tuple(10 ** (e / 2) for e in range(-8, 3))
-"""1e-4 ... 10, added to a Gram matrix: for stage 1, random features and kernels alike."""
+"""1e-4 ... 10 in half decades, added to the Gram matrix of a kernel or of random features."""
+NETWORK_RIDGES = RIDGES[::2]
+"""Those of stage 1, in whole decades: each of them costs a second stage."""
 LAMS2 = tuple(10.0**e for e in range(-5, 1))
 """lam2 of stage 2."""
+DESCENT_LAMS2 = LAMS2[-2:]
+"""0.1 and 1: lam2 with which gradient descent on stage 2 converges; below, T2 of the order of 1 / lam2 would be needed."""
 SCATTERED = 150
 """Test points of which the record keeps p, g_u and h_theta."""
 
 
 @dataclass(frozen=True)
 class Config:
-    dims: tuple[int, ...] = (16, 24, 32)
+    dims: tuple[int, ...] = (16, 28)
     """Dimensions d (even) at which all methods are compared."""
-    recovery_dims: tuple[int, ...] = (12, 48)
+    recovery_dims: tuple[int, ...] = (12, 20, 40)
     """Further d (even) with the three-layer network alone, for the exponent of d."""
+    draws: int = 3
+    """Independent targets, samples and layers of a seed at the smallest d of recovery_dims, where chance weighs most and a trial is cheap; averaged."""
     ratios: tuple[float, ...] = (1, 2, 4, 8, 16)
     """n / d^k; n counts all labelled samples."""
     max_samples: int = 16_384
     """Largest n; ratios beyond it are left out."""
     max_kernel_samples: int = 8192
-    """Largest n of the two kernels."""
+    """Largest n of the two kernels and of random features."""
     width_factor: float = 2.0
     """m1 in units of the number of monomials of degree <= k."""
     min_width: int = 400
@@ -57,10 +63,10 @@ class Config:
     test: int = 10_000
     """Fresh points for test errors and correlations."""
     control_ratio: float = 8
-    """n / d^2 of the negative control and of relu in the first layer."""
+    """n / d^2 of the negative control, and of relu in the first layer at the smallest of dims."""
     stein_dims: tuple[int, ...] = (8, 16, 32, 64, 128)
     """Dimensions (even) of the approximate Stein lemma."""
-    stein_points: int = 1_000_000
+    stein_points: int = 250_000
     """Monte Carlo points for each."""
     descent_dim: int = 16
     """d of gradient descent against the closed forms, with n = 8 d^2."""
@@ -92,8 +98,13 @@ def conditions(config: Config) -> list[dict]:
     methods = [NETWORK, "random features", "oracle", *baselines.KERNELS, *([TRAINED] if config.trained_width else [])]
     quadratic = {"experiment": "sweep", "k": 2, "family": "hermite", "link": "generic"}
     grid = [quadratic | {"d": d, "ratio": ratio, "method": method} for d in config.dims for ratio in config.ratios for method in methods]
-    grid += [quadratic | {"d": d, "ratio": ratio, "method": NETWORK} for d in config.recovery_dims for ratio in config.ratios]
-    grid += [quadratic | {"experiment": "relu", "d": d, "ratio": config.control_ratio, "method": RELU_NETWORK} for d in config.dims]
+    grid += [
+        quadratic | {"d": d, "ratio": ratio, "method": NETWORK, "draw": draw}
+        for d in config.recovery_dims
+        for ratio in config.ratios
+        for draw in range(config.draws if d == min(config.recovery_dims) else 1)
+    ]
+    grid += [quadratic | {"experiment": "relu", "d": min(config.dims), "ratio": config.control_ratio, "method": RELU_NETWORK}]
     grid += [quadratic | {"experiment": "control", "link": "even", "d": d, "ratio": config.control_ratio, "method": NETWORK} for d in config.dims]
     grid += [
         {"experiment": "cubic", "k": 3, "family": family, "link": "generic", "d": d, "ratio": ratio, "method": method}
@@ -102,7 +113,7 @@ def conditions(config: Config) -> list[dict]:
         for ratio in config.cubic_ratios
         for method in methods
     ]
-    most = dict.fromkeys(baselines.KERNELS, config.max_kernel_samples)
+    most = dict.fromkeys(["random features", *baselines.KERNELS], config.max_kernel_samples)
     grid = [c for c in grid if config.samples(c["ratio"], c["d"], c["k"]) <= most.get(c["method"], config.max_samples)]
     return [*grid, *({"experiment": "stein", "d": d} for d in config.stein_dims), {"experiment": "descent", "d": config.descent_dim}]
 
@@ -115,12 +126,15 @@ def check(config: Config) -> None:
             raise RequestError(f"--config.{name}: half of the signs are negative, so dimensions are even and at least 2, not {dims}")
     if any(d % 3 for d in config.cubic_dims):
         raise RequestError(f"--config.cubic_dims: parities of three need multiples of 3, not {config.cubic_dims}")
+    if not config.dims:
+        raise RequestError("--config.dims: at least one dimension at which methods are compared")
     if set(config.dims) & set(config.recovery_dims):
         raise RequestError("--config.recovery_dims: these come on top of --config.dims and must differ from them")
     for name in ("ratios", "cubic_ratios"):
         if min(getattr(config, name), default=1) <= 0:
             raise RequestError(f"--config.{name}: numbers of samples are positive")
-    for name in ("m2", "min_width", "validation", "descent_steps", "max_samples", "max_kernel_samples", "trained_steps", "control_ratio", "width_factor"):
+    counts = ("draws", "m2", "min_width", "validation", "descent_steps", "max_samples", "max_kernel_samples", "trained_steps")
+    for name in (*counts, "control_ratio", "width_factor"):
         if getattr(config, name) <= 0:
             raise RequestError(f"--config.{name} must be positive")
     if config.test < SCATTERED:
@@ -154,11 +168,14 @@ class Problem:
     second: model.SecondLayer
 
 
-def draw_problem(config: Config, seed: int, device: str, d: int, n: int, k: int = 2, activation: str = "polynomial", **kind) -> Problem:
-    target = targets.draw_target(numpy_rng(seed, "target"), d, k=k, device=device, **kind)
+def draw_problem(config: Config, seed: int, device: str, d: int, n: int, k: int = 2, activation: str = "polynomial", draw: int = 0, **kind) -> Problem:
+    def stream(name: str) -> np.random.Generator:
+        return numpy_rng(seed, f"{name}, draw {draw}" if draw else name)
+
+    target = targets.draw_target(stream("target"), d, k=k, device=device, **kind)
 
     def labelled(name: str, size: int) -> model.Labelled:
-        x = torch.as_tensor(numpy_rng(seed, name).standard_normal((size, d)), device=device)
+        x = torch.as_tensor(stream(name).standard_normal((size, d)), device=device)
         return model.Labelled(x, target(x))
 
     return Problem(
@@ -166,8 +183,8 @@ def draw_problem(config: Config, seed: int, device: str, d: int, n: int, k: int 
         labelled("training", n),
         labelled("validation", config.validation),
         labelled("test", config.test),
-        model.draw_first_layer(numpy_rng(seed, "first layer"), d, config.m1(d, k), device, k=k, activation=activation),
-        model.draw_second_layer(numpy_rng(seed, "second layer"), config.m2, device),
+        model.draw_first_layer(stream("first layer"), d, config.m1(d, k), device, k=k, activation=activation),
+        model.draw_second_layer(stream("second layer"), config.m2, device),
     )
 
 
@@ -175,7 +192,7 @@ def learn(config: Config, condition: dict, seed: int, device: str) -> dict:
     """One method on one target with n samples: its test error, and for the three-layer network what stage 1 has found."""
     d, k, method = condition["d"], condition["k"], condition["method"]
     kind = {"family": condition["family"], "link": condition["link"], "activation": "relu" if method == RELU_NETWORK else "polynomial"}
-    problem = draw_problem(config, seed, device, d, config.samples(condition["ratio"], d, k), k, **kind)
+    problem = draw_problem(config, seed, device, d, config.samples(condition["ratio"], d, k), k, draw=condition.get("draw", 0), **kind)
     target, test = problem.target, problem.test
     fitted = fit(config, method, problem, seed)
     error = model.mse(fitted.predict(test.x), test.y)
@@ -200,7 +217,7 @@ def fit(config: Config, method: str, problem: Problem, seed: int) -> model.Fitte
         return baselines.fit_oracle(problem.second, problem.target.p, *samples, LAMS2)
     if method == TRAINED:
         return baselines.fit_relu_network(*samples, numpy_rng(seed, "network"), config.trained_width, config.trained_steps, config.trained_rates)
-    return model.fit_three_layer(problem.first, problem.second, *samples, RIDGES, LAMS2)
+    return model.fit_three_layer(problem.first, problem.second, *samples, NETWORK_RIDGES, LAMS2)
 
 
 def recovered(network: model.ThreeLayer, target: targets.Target, test: model.Labelled) -> dict:
@@ -224,10 +241,13 @@ def stein(config: Config, d: int, seed: int, device: str) -> dict:
 
 
 def descent(config: Config, d: int, seed: int, device: str) -> dict:
-    """Both stages by gradient descent with the penalties that validation chose for the closed forms: distance of the two predictions against the steps."""
+    """Both stages by gradient descent with the penalties that validation chose for the closed forms: distance of the two predictions against the steps.
+
+    lam2 is chosen from DESCENT_LAMS2 alone.
+    """
     problem = draw_problem(config, seed, device, d, config.samples(8, d, 2))
     first, second, x = problem.first, problem.second, problem.test.x
-    (D1, D2), fitted = problem.train.halves(), model.fit_three_layer(problem.first, problem.second, problem.train, problem.validation, RIDGES, LAMS2)
+    (D1, D2), fitted = problem.train.halves(), model.fit_three_layer(first, second, problem.train, problem.validation, NETWORK_RIDGES, DESCENT_LAMS2)
     closed = fitted.predict
     steps = np.unique(np.geomspace(1, config.descent_steps, 20).round().astype(int))
     (lam1,) = first.lams([fitted.ridge], len(D1))

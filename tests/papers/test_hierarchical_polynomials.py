@@ -198,6 +198,9 @@ def test_ridge_is_the_stationary_point_of_its_loss_and_in_stage_1_kernel_ridge_r
     Z, w = first(data.x), None
     for lam, w in zip((1e-3, 0.1), model.ridge(Z, data.y, (1e-3, 0.1)), strict=True):
         torch.testing.assert_close(Z.T @ (Z @ w - data.y) / 60 + lam * w, torch.zeros(30, dtype=torch.float64), atol=1e-10, rtol=0)
+    few = Z[:20]  # fewer samples than weights: the other factorisation
+    for lam, w in zip((1e-3, 0.1), model.ridge(few, data.y[:20], (1e-3, 0.1)), strict=True):
+        torch.testing.assert_close(few.T @ (few @ w - data.y[:20]) / 20 + lam * w, torch.zeros(30, dtype=torch.float64), atol=1e-10, rtol=0)
     x, phi = gaussian(9, 5, 4), lambda x: first(x) * 30
     (w,) = model.ridge(Z, data.y, first.lams([0.5], 60))
     K = phi(data.x) @ phi(data.x).T / 30
@@ -298,7 +301,7 @@ def test_kernels_are_their_definitions():
 def test_kernel_ridge_agrees_with_scikit_learn_and_does_not_see_rotations(name):
     target, kernel = target_of(8), baselines.KERNELS[name]
     train, validation, test = data_of(target, 300), data_of(target, 200, seed=2), gaussian(3, 50, 8)
-    fitted = baselines.fit_kernel(kernel, train, validation, RIDGES)
+    fitted = baselines.fit_kernel(kernel, train, validation, RIDGES, tolerance=1e-9)
     errors, predictions = [], []
     for r in RIDGES:
         reference = KernelRidge(alpha=r, kernel="precomputed").fit(kernel(train.x, train.x), train.y)
@@ -307,10 +310,12 @@ def test_kernel_ridge_agrees_with_scikit_learn_and_does_not_see_rotations(name):
     i = int(np.argmin(errors))
     assert fitted.ridge == RIDGES[i]
     np.testing.assert_allclose(fitted.predict(test), predictions[i], atol=1e-5)
+    usual, labels = baselines.fit_kernel(kernel, train, validation, RIDGES), target(test)
+    assert model.mse(usual.predict(test), labels) == pytest.approx(model.mse(fitted.predict(test), labels), rel=3e-3)
     R = target_of(8, seed=9).Q
     turned = [model.Labelled(part.x @ R.T, replace(target, Q=R @ target.Q)(part.x @ R.T)) for part in (train, validation)]
     torch.testing.assert_close(turned[0].y, train.y)
-    torch.testing.assert_close(baselines.fit_kernel(kernel, *turned, RIDGES).predict(test @ R.T), fitted.predict(test), rtol=1e-5, atol=1e-6)
+    torch.testing.assert_close(baselines.fit_kernel(kernel, *turned, RIDGES, tolerance=1e-9).predict(test @ R.T), fitted.predict(test), rtol=1e-5, atol=1e-6)
 
 
 def test_one_krylov_space_solves_all_shifts():
@@ -385,6 +390,9 @@ def test_methods_of_one_seed_share_their_data_and_smaller_samples_are_part_of_la
     torch.testing.assert_close(few.target.Q, many.target.Q)
     torch.testing.assert_close(few.first.V, many.first.V)
     assert not torch.equal(few.train.x, other.train.x) and not torch.equal(few.target.Q, other.target.Q)
+    again = draw_problem(config, 0, "cpu", 6, 50, draw=1)
+    for part in (lambda q: q.train.x, lambda q: q.test.x, lambda q: q.target.Q, lambda q: q.first.V, lambda q: q.second.b):
+        assert not torch.equal(part(few), part(again))
     streams = [few.train.x, few.validation.x, few.test.x]
     assert not any(torch.equal(a[0], b[0]) for i, a in enumerate(streams) for b in streams[:i])
 
@@ -394,6 +402,7 @@ def test_the_grid_caps_samples_by_method():
     kept = {(c["d"], c["ratio"], c["method"]) for c in grid if c["experiment"] == "sweep"}
     assert {(d, r) for d, r, m in kept if m == NETWORK} == {(16, 4), (12, 4), (12, 16)}
     assert {(d, r) for d, r, m in kept if m in baselines.KERNELS} == {(16, 4)}
+    assert sum(c.get("draw", 0) == 2 for c in grid) == 2 and not any(c.get("draw") for c in grid if c["d"] != 12)
 
 
 TINY = Config(
@@ -469,6 +478,9 @@ def test_the_exponent_is_recovered_from_a_known_law():
     n = r * d**2
     trials = table(d=d, n=n, ratio=r, corr_relative=0.8 + 0.2 * np.log(n / (1.5 * d**1.9)))
     assert claims.exponent(trials)[0] == pytest.approx(1.9)
+    noisy = pd.concat([trials, table(d=12, n=n[d == 12], ratio=r[d == 12], corr_relative=0.8 + 0.2 * np.log(n[d == 12] / (1.5 * 12**1.9)))] * 2)
+    noisy["corr_relative"] += np.repeat([0.01, -0.01], len(noisy) // 2)
+    assert claims.exponent(noisy)[0] == pytest.approx(1.9)  # draws are averaged
     with pytest.raises(NotRun, match="cross"):
         claims.exponent(table(d=d, n=n, ratio=r, corr_relative=0.9))
 
