@@ -181,9 +181,8 @@ def exactness(record: Record) -> Figure:
         D = table.columns.to_numpy(float)
         fit = log_log_fit(D, table.mean().to_numpy())
         log_band(spread, D, table.to_numpy(), f"{label}: fit {fit.slope:.2f}", role)
-    middle = np.sqrt(D[0] * D[-1])
-    spread.plot(D, np.exp(np.log(table.to_numpy()).mean()) * (D / middle) ** -0.5, color="black", linewidth=0.8, label=r"theory: slope $-1/2$")
-    spread.set(xscale="log", yscale="log", xlabel="D (log scale)", ylabel="std of log loss over draws (log scale)", title="loss curves concentrate")
+    spread.plot(D, 2 * np.sqrt(2 / D), color="black", linewidth=0.8, label=r"teacher's norm alone: $2\,\sqrt{2/D}$")  # std of log |beta|^4
+    spread.set(xscale="log", yscale="log", xlabel="D (log scale)", ylabel="std of log loss over draws (log scale)", title="spread of loss curves between draws")
     spread.set_xticks(D, [f"{d:g}" for d in D])
     spread.set_xticks([], minor=True)
     spread.legend(title=f"95% CI, n = {len(table)}")

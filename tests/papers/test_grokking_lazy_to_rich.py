@@ -37,6 +37,11 @@ def closed_run(problem: Problem, schedule):
     return jax.tree.map(lambda leaf: np.asarray(leaf[0]), (last, measured))
 
 
+def first_weight(W, problem):
+    """Something to measure; a function of the module, so that all runs share one compiled program."""
+    return W[0, 0]
+
+
 def sampled(D, n, seed=5):
     return np.random.default_rng(seed).normal(size=(n, D)) / np.sqrt(D)
 
@@ -47,7 +52,7 @@ def sampled(D, n, seed=5):
 @pytest.mark.parametrize("centred", [True, False])
 def test_the_closed_dynamics_are_gradient_descent_on_the_net(centred):
     given, W = problem(centred=centred), jnp.asarray(initial_weights(0, 50, 6))
-    W_end, _ = train_many(model.network_step, lambda W, _: W[0, 0], [200], W[None], jax.tree.map(lambda leaf: np.asarray(leaf)[None], given))
+    W_end, _ = train_many(model.network_step, first_weight, [200], W[None], jax.tree.map(lambda leaf: np.asarray(leaf)[None], given))
     weights, (train, _, values) = closed_run(given, [0, 1, 2, 200])
     expected = np.asarray(model.network(W_end[0], given.X_test, given.alpha, given.eps))
     if centred:
@@ -97,6 +102,7 @@ def test_problems_share_draws_across_knobs_and_train_sizes_and_differ_across_see
     np.testing.assert_array_equal(small.start.M, large.start.M)
     np.testing.assert_array_equal(small.y, (small.X @ small.beta) ** 2 / 2)
     assert (small.X != other.X).all() and (small.beta != other.beta).all() and (small.X_test != other.X_test).all()
+    assert (small.start.M != other.start.M).all() and (small.start.wbar != other.start.wbar).all()
     assert not problem(centred=False).origin.M.any() and problem().origin is not None
 
 
@@ -145,10 +151,10 @@ def test_kernel_expansions_are_the_quadratic_functions_they_are_said_to_be():
 
 
 def test_kernel_regression_interpolates_and_is_where_the_linearised_net_ends():
-    given = problem(D=8, P=20, eps=1.0)
+    given = problem(eps=1.0)
     exact = jax.jit(model.kernel_regression)(given)
     np.testing.assert_allclose(exact(given.X), given.y, atol=1e-6)
-    late = jax.tree.map(lambda leaf: leaf[0], jax.jit(model.linearised)(given, np.array([1e6])))
+    late = jax.tree.map(lambda leaf: leaf[-1], jax.jit(model.linearised)(given, np.array([1.0, 1e2, 1e4, 1e6])))
     test = [float(model.test_loss_terms(predicted, given.beta).sum()) for predicted in (exact, late)]
     assert test[1] == pytest.approx(test[0], rel=0.02)
 
@@ -165,7 +171,7 @@ def test_the_linearised_net_takes_plain_gradient_steps():
 
 
 def test_a_lazy_net_is_its_linearisation_up_to_one_over_alpha():
-    schedule, differences = np.array([1, 10, 100, 1000]), []
+    schedule, differences = np.array([1.0, 10.0, 100.0, 1000.0]), []
     for alpha in (1.0, 1e3, 1e4):
         given = problem(alpha=alpha)
         lin = jax.jit(model.linearised)(given, schedule)
@@ -177,14 +183,13 @@ def test_a_lazy_net_is_its_linearisation_up_to_one_over_alpha():
 
 
 def test_without_the_quadratic_part_the_kernel_stays_and_no_linear_predictor_is_beaten():
-    given = problem(eps=0.0, P=40)
-    run = jax.tree.map(lambda leaf: np.asarray(leaf)[None], (given.start, given))
-    _, curves = train_many(model.closed_step, model.measure, [0, 5, 50, 500], *run)
-    np.testing.assert_allclose(curves["alignment"][0], curves["alignment"][0, 0], rtol=1e-12)
-    terms = np.asarray(curves["test_terms"][0])
-    best_linear = float(model.test_loss_terms(Quadratic(np.zeros(6), np.zeros((6, 6))), given.beta).sum())  # x and y are uncorrelated
-    assert (terms.sum(axis=1) >= best_linear - 1e-12).all()
-    assert curves["train_loss"][0, -1] < curves["train_loss"][0, 0]
+    runs = stack_runs([problem(seed, eps=0.0) for seed in (0, 1)])
+    _, curves = train_many(model.closed_step, model.measure, [0, 5, 50, 500], runs.start, runs)
+    np.testing.assert_allclose(curves["alignment"], np.tile(curves["alignment"][:, :1], (1, 4)), rtol=1e-12)
+    terms = np.asarray(curves["test_terms"])
+    best_linear = 3 / 4 * (runs.beta @ runs.beta.T).diagonal() ** 2 / 6**2  # E y^2, of the zero function: x and y are uncorrelated
+    assert (terms.sum(axis=2) >= best_linear[:, None] - 1e-12).all()
+    assert (curves["train_loss"][:, -1] < curves["train_loss"][:, 0]).all()
 
 
 def test_alignment_is_one_for_the_task_itself_and_small_for_noise():
@@ -204,7 +209,12 @@ def test_measured_curves_are_the_losses_of_the_predictor():
     runs = stack_runs([problem(seed) for seed in (0, 1)])
     _, curves = train_many(model.closed_step, model.measure, [0, 10, 20, 30], runs.start, runs)
     for i in (0, 1):
-        _, (train, terms, _) = closed_run(problem(i), [0, 10, 20, 30])
+        (wbar, M), (train, terms, _) = closed_run(problem(i), [0, 10, 20, 30])
+        X, beta, H = runs.X_test[i], runs.beta[i], np.eye(30) - 1 / 30
+        linear = X @ wbar
+        k = H @ ((X @ X.T) * (1 + 0.4 * (linear[:, None] + linear) + 0.4**2 * X @ M @ X.T)) @ H
+        y = H @ (X @ beta) ** 2 / 2
+        assert float(curves["alignment"][i, -1]) == pytest.approx(y @ k @ y / (np.linalg.norm(k) * (y @ y)))  # of the kernel as it is by now
         np.testing.assert_allclose(curves["train_loss"][i], train, rtol=1e-9)
         np.testing.assert_allclose(curves["test_terms"][i], terms, rtol=1e-9)
         assert float(curves["trace"][i, 0]) == pytest.approx(np.trace(problem(i).start.M))
@@ -250,8 +260,9 @@ def test_digits_are_split_anew_for_each_seed_and_no_image_lies_in_both_parts():
     assert len(first[0]) == pytest.approx(1000, abs=5) and len(first[0]) + len(first[2]) == 1797
     assert first[0].min() == 0 and first[0].max() == 1
     assert np.bincount(first[1]).min() > 90 and (first[1] != np.sort(first[1])).any() and (first[1][:900] != other[1][:900]).any()
-    train, test = ({row.tobytes() for row in part} for part in (first[0], first[2]))
+    train, test, test_of_other = ({row.tobytes() for row in part} for part in (first[0], first[2], other[2]))
     assert not train & test
+    assert len(test & test_of_other) < 0.6 * len(test)
 
 
 # ---- from curves to claims ----
@@ -284,6 +295,55 @@ def test_schedules_begin_at_zero_and_end_with_the_last_step():
     assert schedule[0] == 0 and schedule[1] == 1 and schedule[-1] == 1000 and (np.diff(schedule) > 0).all()
 
 
+def given_baselines(given: Problem, steps: int):
+    """For each of stacked problems, in plain NumPy: train loss of the linearised net after so many steps, and test loss of kernel regression."""
+    for X, y, beta, (wbar, M), alpha, eps, eta0 in zip(
+        given.X, given.y, given.beta, zip(*given.start, strict=True), given.alpha, given.eps, given.eta0, strict=True
+    ):
+        P, D = X.shape
+        linear = X @ wbar
+        k = (X @ X.T) * (1 + eps * (linear[:, None] + linear) + eps**2 * X @ M @ X.T)
+        r = y - alpha * linear - alpha * eps / 2 * ((X @ M) * X).sum(axis=1)  # not centred
+        for _ in range(steps):
+            r = r - 2 * eta0 / P * k @ r
+        c = np.linalg.solve(k + 1e-10 * np.trace(k) / P * np.eye(P), y)
+        a, B = (c * (1 + eps * linear)) @ X, eps * np.outer(wbar, c @ X) + eps**2 * M @ ((X.T * c) @ X)
+        C = (B + B.T) / 2 - np.outer(beta, beta) / 2
+        yield (r**2).mean(), (np.trace(C) ** 2 + 2 * (C**2).sum()) / D**2 + a @ a / D
+
+
+def test_planted_numbers_come_back_from_every_other_claim():
+    steps, rows, held = np.array([0, 1, 10, 100, 1000]), [], np.array([0.5, 0.5, 0.0])
+
+    def toy(experiment, test, **more):
+        train = np.array([2, 2, 0.18, 0, 0])  # below a tenth of its start at the third measurement
+        return {"experiment": experiment, "steps": steps, "train_loss": train, "test_terms": np.multiply.outer(np.array(test), held)} | more
+
+    for i, eps in enumerate((0.25, 0.5, 1.0, 2.0, 4.0)):
+        for centred, sign in ((True, 1), (False, -2)):  # ends at 0.1 e^(i / 5) and 0.1 e^(-2 i / 5); crosses at steps 1000, 100, 10 in turn
+            test = np.where(np.arange(5) > 3 - min(i, 2), 0.1 * np.exp(sign * i / 5), 4.0)
+            rows.append(toy("dynamics", test, alpha=1.0, eps=eps, centred=centred, kernel_test_loss=0.4, trace=np.array([2, 1, 3, 4, 5.0])))
+            rows[-1]["alignment"] = np.array([0.1, 0.3, 0.2, 0.7, 0.8])
+    for P, test in ((20, (2, 2, 2, 2, 3)), (110, (1, 1, 1, 1, 0.1)), (800, (1, 1, 0.1, 0, 0))):
+        rows.append(toy("data", test, D=20, P=P))
+    rows += [{"experiment": "concentration", "D": D, "test_loss_spread": D**-0.4, "train_loss_spread": 1.0} for D in (8, 20, 80)]
+    rows += [{"experiment": "finite", "N": N, "deviation": deviation} for N, deviation in ((50, 1e-9), (500, 3e-9))]
+    for scale, decay, late in ((1.0, 0.01, 2), (9.0, 0.01, 3), (1.0, 0.0, 2), (9.0, 0.0, 4)):
+        train, test = (np.where(np.arange(5) >= at, 0.95, 0.1) for at in (2, late))
+        rows.append({"experiment": "images", "scale": scale, "decay": decay, "steps": steps, "train_accuracy": train, "test_accuracy": test})
+    trials = pd.DataFrame([row | {"seed": seed} for row in rows for seed in (3, 4)])
+    expected = {
+        claims.norm_growth: 1.5, claims.final_over_kernel: 0.25, claims.alignment_gain: 4, claims.final_loss_slope: 0.2,
+        claims.final_loss_slope_uncentred: -0.4, claims.closure_deviation: 3e-9, claims.spread_slope: -0.4, claims.never_generalises: 1.5,
+        claims.image_effect: 1, claims.image_effect_without_decay: 2,
+    }  # fmt: skip
+    for claim, value in expected.items():
+        of_seeds = claim(trials)
+        assert sorted(of_seeds.index.get_level_values("seed")) == [3, 4]
+        np.testing.assert_allclose(of_seeds, value, err_msg=claim.__name__)
+    assert (claims.delay_lost(trials) > 1.9).all() and (claims.eps_delay_slope(trials) < -0.3).all()
+
+
 def test_a_miniature_of_every_experiment_gives_rows_and_depends_on_the_seed():
     config = Config(
         D=6, N=10, steps=20, points=6, test_points=10, epsilons=(0.25, 0.5), data_D=6, data_ratios=(5.5,), data_steps=20, finite_widths=(10,), finite_steps=10,
@@ -301,6 +361,24 @@ def test_a_miniature_of_every_experiment_gives_rows_and_depends_on_the_seed():
             if condition["experiment"] == "dynamics":  # all start from the same function
                 assert first["linear_train_loss"][0] == pytest.approx(first["train_loss"][0])
                 assert first["linear_test_loss"][0] == pytest.approx(first["test_terms"][0].sum())
+                assert condition["alpha"] == 1 and condition["eps"] == 0.5 and not condition["centred"]
+                given = stack_runs([draw_problem(seed, 6, 33, 10, 1.0, 0.5, config.eta0, False, 10) for seed in (0, 1)])
+                with jax.enable_x64(True):
+                    curves = train_many(model.closed_step, model.measure, log_schedule(20, 6), given.start, given)[1]
+                for name, values in curves.items():
+                    np.testing.assert_allclose(second[name], values[1], rtol=1e-10)
+                for row, expected in zip((first, second), given_baselines(given, 20), strict=True):
+                    np.testing.assert_allclose([row["linear_train_loss"][-1], row["kernel_test_loss"]], expected, rtol=1e-5)
+            if condition["experiment"] == "images":
+                for seed, row in enumerate((first, second)):
+                    X, labels, X_test, labels_test = images.load("digits", seed)
+                    readout = images.initial_weights(seed, (64, 8, 8, 10), config.images_size)
+                    for part, h, truth in (("train", X, labels), ("test", X_test, labels_test)):
+                        for W in readout[:-1]:
+                            h = np.maximum(h @ W / np.sqrt(len(W)), 0)
+                        f = condition["scale"] * h @ readout[-1] / 8
+                        assert row[f"{part}_loss"][0] == pytest.approx(((f - np.eye(10)[truth]) ** 2).mean(), rel=1e-4)
+                assert all((W != V).all() for W, V in zip(readout, images.initial_weights(0, (64, 8, 8, 10), config.images_size), strict=True))
             if condition["experiment"] == "concentration":
                 crowd = stack_runs([draw_problem(draw, 6, 33, 30, 1.0, config.headline_eps, config.eta0, True, 2) for draw in range(6)])
                 with jax.enable_x64(True):
