@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from fractions import Fraction
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from scipy import integrate, stats
 
-from papers.wide_deep_classifiers import model
+from papers.wide_deep_classifiers import claims, model
 from papers.wide_deep_classifiers.model import ACTIVATIONS, DeepKernel, RandomNetwork
-from papers.wide_deep_classifiers.replicate import Config, conditions, fit_exponent, run
+from papers.wide_deep_classifiers.replicate import Config, conditions, draw, fit_exponent, real_images, run
+from shared.engine import NotRun
 from shared.engine.errors import RequestError
-from shared.kernels import Cosines, dual_by_quadrature, nngp, ntk, polynomial_dual
+from shared.kernels import Cosines, cosines, dual_by_quadrature, nngp, ntk, polynomial_dual
 
 RNG = np.random.default_rng(5)
 
@@ -296,8 +299,143 @@ def test_far_neighbours_count_by_their_mean():
 
 # ---- end to end ----
 
-SMALL = Config(sizes=(20, 40), test=30, activations=("2d_opt", "hermite_2"), knots=1000, relu_points=11, relu_depths=(50, 100), relu_test=20, sweep_points=30,
+SMALL = Config(sizes=(20, 40), test=30, activations=("2d_opt", "hermite_2"), knots=1000, relu_points=11, relu_depths=(50, 100), relu_test=60, sweep_points=30,
                sweep_depths=(2, 60), finite_widths=(16, 32), finite_draws=2, real_points=100, real_activations=("3d_opt",))  # fmt: skip
+
+
+def only(**condition):
+    return run(SMALL, condition, (1000,), "cpu")[0]
+
+
+def plain_scores(name, depth, x, y, x_test, kind="nngp"):
+    """Recursion over plain arrays, and numpy's solver."""
+
+    def kernel(a, b):
+        t = ((a[:, None] - b[None]) ** 2).sum(-1) / 2
+        s = Cosines(1 - t, t)
+        return nngp(s, ACTIVATIONS[name], depth).rho if kind == "nngp" else ntk(s, ACTIVATIONS[name], depth)
+
+    return kernel(x_test, x) @ np.linalg.solve(kernel(x, x), y)
+
+
+def test_accuracies_on_the_circle_are_those_of_a_plain_program():
+    x, y, x_test, y_test = draw(40, 30, 1, 1000)
+    eta, away = model.posterior(x_test, 1), np.linalg.norm(x_test[:, None] - x[None], axis=-1)
+    rows = {name: only(experiment="sphere", d=1, activation=name) for name in ("baselines", "2d_opt", "hermite_2")}
+    for place, n in enumerate((20, 40)):
+        votes = {
+            "nearest": y[away[:, :n].argmin(1)],
+            "majority": np.full(30, y[:n].sum()),
+            "hilbert": (y[:n] / away[:, :n]).sum(1),
+            "2d_opt": plain_scores("2d_opt", 100, x[:n], y[:n], x_test),
+        }
+        right = {rule: np.sign(vote) == y_test for rule, vote in votes.items()}
+        hope = {rule: np.where(vote > 0, eta, 1 - eta).mean() for rule, vote in votes.items()}
+        for rule in ("nearest", "majority", "hilbert"):
+            assert rows["baselines"][f"accuracy_{rule}"][place] == pytest.approx(right[rule].mean())
+            assert rows["baselines"][f"expected_{rule}"][place] == pytest.approx(hope[rule])
+            assert rows["2d_opt"][f"as_{rule}"][place] == pytest.approx((np.sign(votes[rule]) == np.sign(votes["2d_opt"])).mean())
+        assert rows["2d_opt"]["accuracy"][place] == pytest.approx(right["2d_opt"].mean())
+        assert rows["2d_opt"]["expected"][place] == pytest.approx(hope["2d_opt"])
+        assert rows["hermite_2"]["accuracy"][place] == pytest.approx(right["nearest"].mean()) and rows["hermite_2"]["as_nearest"][place] == 1
+    assert rows["baselines"]["accuracy_bayes"] == pytest.approx(((eta > 0.5) == (y_test > 0)).mean())
+
+
+def test_depth_sweep_and_relu_rows_are_those_of_a_plain_program():
+    row, (x, y, x_test, y_test) = only(experiment="sweep"), draw(30, 30, 1, 1000)
+    score = plain_scores("2d_opt", 60, x, y, x_test)
+    assert row["mse"][1] == pytest.approx(((score - y_test) ** 2).mean())
+    assert row["accuracy"][1] == pytest.approx((np.sign(score) == y_test).mean())
+    assert row["expected"][1] == pytest.approx(model.expected_accuracy(score, model.posterior(x_test, 1)))
+    assert row["accuracy_majority"] == pytest.approx((np.sign(y.sum()) == y_test).mean()) and row["mean_square"] == 1
+    row = only(experiment="relu", layers=100)
+    for place, d in (("", 1), ("_far", 8)):
+        x, y, x_test, _ = draw(11, 60, d, 1000)
+        alike = np.sign(plain_scores("relu", 100, x, y, x_test, "ntk")) == np.sign(y.sum())
+        assert row[f"as_majority{place}"] == pytest.approx(alike.mean())
+    assert 0.5 < row["as_majority"] < row["as_majority_far"] and row["as_closed_form"] > 0.7
+
+
+def test_images_are_unit_vectors_of_two_disjoint_sets_and_classed_by_the_largest_score():
+    x, y, x_test, y_test = real_images(SMALL, 1000)
+    assert np.linalg.norm(np.concatenate([x, x_test]), axis=1) == pytest.approx(np.ones(200))
+    assert np.linalg.norm(x[:, None] - x_test[None], axis=-1).min() > 0.01
+    score = plain_scores("3d_opt", 100, x, np.eye(10)[y], x_test)
+    assert only(experiment="real", activation="3d_opt")["accuracy"] == pytest.approx((score.argmax(1) == y_test).mean())
+
+
+def test_seeds_draw_different_points_and_labels():
+    first, again, other = (draw(20, 10, 2, seed) for seed in (1000, 1000, 1001))
+    assert all(np.array_equal(a, b) for a, b in zip(first, again, strict=True))
+    assert abs(first[0] - other[0]).mean() > 0.1 and not (first[1] == other[1]).all()
+
+
+def test_finite_networks_are_held_against_the_kernel_of_their_depth(monkeypatch):
+    monkeypatch.setattr(RandomNetwork, "nngp", lambda network, x, rng: nngp(cosines(x, x), network.dual, network.depth).rho + network.width)
+    assert only(experiment="finite")["error"] == pytest.approx([16, 32])
+
+
+def test_infinitely_many_examples_depend_on_the_exponent():
+    config = replace(SMALL, test=4000)
+    two, eight = (run(config, {"experiment": "limit", "ratio": ratio}, (1000,), "cpu")[0] for ratio in (2.0, 8.0))
+    assert eight["expected"] + 0.005 < two["expected"] < two["expected_bayes"] - 0.03
+
+
+def test_claims_read_the_metric_size_and_condition_that_they_name():
+    def sphere(d, activation, **columns):
+        return {"experiment": "sphere", "d": d, "activation": activation, "sizes": np.array([500, 1000, 2000])} | columns
+
+    def curve(at_1000, at_2000=0.0):
+        return np.array([0.0, at_1000, at_2000])
+
+    rows = [
+        sphere(1, "baselines", accuracy_nearest=curve(0.1, 0.6)),
+        sphere(1, "2d_opt", as_hilbert=curve(0.98), accuracy=curve(0.2, 0.7)),
+        sphere(2, "3d_opt", as_hilbert=curve(0.96)),
+        *(sphere(1, name, expected=curve(0, value), as_hilbert=curve(0)) for name, value in (("3d_opt", 0.69), ("5d_opt", 0.7), ("9d_opt", 0.71))),
+        *(sphere(d, "hermite_2", as_nearest=curve(share)) for d, share in ((1, 0.9), (2, 1.0))),
+        *(sphere(d, "fast_majority", as_majority=curve(share)) for d, share in ((1, 0.8), (2, 1.0))),
+        *({"experiment": "limit", "ratio": ratio, "expected": value, "expected_bayes": 0.76} for ratio, value in ((2.0, 0.7), (4.0, 0.7), (8.0, 0.68))),
+        *(
+            {"experiment": "relu", "layers": L, "as_majority": 1 - 1000 / L, "as_majority_far": 0.3, "as_closed_form": 0.4, "vote_far": 2}
+            for L in (20_000, 50_000, 200_000)
+        ),
+        {
+            "experiment": "sweep",
+            "depths": np.array([2, 60]),
+            "mse": np.array([0, 3.9]),
+            "accuracy": np.array([0, 0.7]),
+            "mean_square": 4,
+            "accuracy_majority": 0.6,
+        },
+        {"experiment": "finite", "widths": np.array([10, 100, 1000]), "error": np.array([0.1, 0.1**1.5, 0.01])},
+        *({"experiment": "exponent", "alpha": a, "exponent_nngp": a, "exponent_ntk": a + 3, "exponent_ntk_limit": 2 * a} for a in (1, 2)),
+    ]
+    trials = pd.DataFrame(rows).assign(seed=0)
+    said = {
+        claims.matched_agreement: 0.97,
+        claims.nearest_agreement: 0.95,
+        claims.majority_agreement: 0.9,
+        claims.gain_over_nearest: 0.1,
+        claims.collapse_and_gain: 0.025,
+        claims.relu_at_depth_of_profile: 0.95,
+        claims.relu_at_50000: 0.98,
+        claims.relu_at_200000: 0.995,
+        claims.relu_on_far_sphere: 0.3,
+        claims.relu_closed_form: 0.4,
+        claims.relu_slope: -1,
+        claims.bayes_minus_limit: 0.06,
+        claims.network_minus_limit: 0.02 / 3,
+        claims.width_slope: -0.5,
+    }
+    for judge, value in said.items():
+        assert judge(trials).to_dict() == pytest.approx({0: value}), judge.__name__
+    assert list(claims.exponent_ratio(trials)) == [1, 1] and list(claims.ntk_exponent_ratio(trials)) == [2, 2]
+    assert list(claims.shallow_ntk_excess(trials)) == [3, 3]
+    tied = pd.DataFrame([{"experiment": "relu", "layers": 50_000, "as_majority_far": 0.5 + seed / 2, "vote_far": -4.0 * seed, "seed": seed} for seed in (0, 1)])
+    assert claims.relu_on_far_sphere(tied).to_dict() == {1: 1.0}
+    with pytest.raises(NotRun):
+        claims.matched_agreement(trials[trials.d != 2])
 
 
 def test_every_condition_gives_a_row_for_each_seed():
