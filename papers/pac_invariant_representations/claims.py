@@ -25,7 +25,7 @@ def headline(trials: pd.DataFrame) -> pd.DataFrame:
 
 def mean_curves(rows: pd.DataFrame, name: str = "nu_max") -> pd.DataFrame:
     """nu_max averaged over training sequences: seeds by n."""
-    return pd.DataFrame(np.stack([curves.mean(axis=0) for curves in rows[name]]), index=rows.index, columns=rows.ns.iloc[0])
+    return pd.DataFrame(np.stack([curves.mean(axis=0, dtype=float) for curves in rows[name]]), index=rows.index, columns=rows.ns.iloc[0])
 
 
 def blocks(table: pd.DataFrame | pd.Series):
@@ -94,6 +94,14 @@ def dimension_gap(trials: pd.DataFrame) -> pd.Series:
 def dimension_gap_risk(trials: pd.DataFrame) -> pd.Series:
     """The same under definition (b)."""
     return wide_minus_narrow(trials, "nu_max_risk")
+
+
+@claim("dimension-free-fixed-core")
+def ambient_gap(trials: pd.DataFrame) -> pd.Series:
+    """Per block: nu_max(32) with the most variables behind the core minus nu_max(32) of the core alone."""
+    rows = chosen(trials, experiment="ambient")
+    core = soft(trials, m=soft(trials).m.min())
+    return blocks(at_32(rows[rows.m == rows.m.max()])) - blocks(at_32(core))
 
 
 @claim("exact-bounds-enclose")

@@ -11,13 +11,12 @@ from shared.effects import log_log_fit
 from shared.engine import Record, chosen, draw_figures
 from shared.figures import ROLES, TWO_COLUMNS, band, colour, interval, log_band, style, whiskers
 
-KINDS = {"soft": "method", "noise": "baseline", "weights": "baseline2", "hard": "baseline3"}
 PREDICTORS = {"erm": "ERM, all features", "invariant": "invariant subset", "parents": "parents of Y (oracle)", "irm": "IRMv1"}
 PREDICTOR_ROLES = dict(zip(PREDICTORS, ("baseline", "method", "theory", "baseline2"), strict=True))
 
 
 def dimensions(record: Record) -> list[int]:
-    return sorted(soft(record.trials).m.unique())
+    return sorted(int(m) for m in soft(record.trials).m.unique())
 
 
 def shades(count: int):
@@ -78,9 +77,9 @@ def survivors(record: Record) -> Figure:
         line(seen, ns, np.stack(rows.patterns.to_list()), hue, f"m = {m}")
         for ax in (left, seen):
             ax.axhline(2**m - 1, color=hue, linewidth=0.6, linestyle=":")
-    log_axes(left, ns, "number (log scale)", "representations consistent with n interventions", ylim=(0.8, 2 ** (sizes[-1] + 1)))
+    log_axes(left, ns, "number (log scale)", "representations consistent with n interventions", ylim=(0.3, 2 ** (sizes[-1] + 1)))
     log_axes(seen, ns, "", r"different patterns of violation; dotted: $2^m - 1$")
-    left.legend(title=f"95% CI, n = {len(rows)}", loc="lower left")
+    left.legend(title=f"95% CI, n = {len(rows)}", loc="lower left", ncols=2, bbox_to_anchor=(0, -0.01))
     return fig
 
 
@@ -88,18 +87,24 @@ def dimension_and_sites(record: Record) -> Figure:
     """nu_max at n = 32 over the number of features, of sites, and the kind of intervention."""
     fig, axes = plt.subplots(1, 3, figsize=(7.2, 2.7), sharey=True, width_ratios=(3, 2.5, 2.5))
     largest = max(record.config["ns"])
+
+    def worst(rows, metric="nu_max"):
+        return at_32(rows, metric) if largest >= 32 else mean_curves(rows, metric).iloc[:, -1]
+
     for ax, name, values in ((axes[0], "m", dimensions(record)), (axes[1], "sites", sorted(record.config["site_counts"]))):
         for metric, shift, role, label in (("nu_max", -0.08, "method", "distance (a)"), ("nu_max_risk", 0.08, "variant", "excess risk (b)")):
             for i, value in enumerate(values):
                 rows = soft(record.trials, m=value) if name == "m" else soft(record.trials, m=record.config["m"], sites=value)
-                found = at_32(rows, metric) if largest >= 32 else mean_curves(rows, metric).iloc[:, -1]
-                whiskers(ax, i + shift, found, label if i == 0 else None, role)
+                whiskers(ax, i + shift, worst(rows, metric), label if i == 0 else None, role)
         ax.set_xticks(range(len(values)), [f"{value:g}" for value in values])
     for i, kind in enumerate(record.config["kinds"]):
         for metric, shift, role in (("nu_max", -0.08, "method"), ("nu_max_risk", 0.08, "variant")):
             rows = chosen(record.trials, experiment="pac", kind=kind, m=record.config["m"], sites=record.config["sites"])
-            found = at_32(rows, metric) if largest >= 32 else mean_curves(rows, metric).iloc[:, -1]
-            whiskers(axes[2], i + shift, found, None, role)
+            whiskers(axes[2], i + shift, worst(rows, metric), None, role)
+    wider = [m for m in dimensions(record) if m in record.config["dimensions"]][1:]
+    for m in wider:
+        rows = chosen(record.trials, experiment="ambient", m=m)
+        whiskers(axes[0], dimensions(record).index(m) + 0.24, worst(rows), "(a), fixed core" if m == wider[0] else None, "baseline2")
     axes[2].set_xticks(range(len(record.config["kinds"])), record.config["kinds"])
     axes[0].set(xlabel="features m (two sites)", ylabel=rf"$\nu_{{max}}$ at n = {min(largest, 32)}", title=f"95% CI, n = {len(record.seeds)}", ylim=(0, None))
     axes[1].set(xlabel=f"sites (m = {record.config['m']})", title="more sites")
@@ -111,7 +116,7 @@ def dimension_and_sites(record: Record) -> Figure:
 def out_of_distribution(record: Record) -> Figure:
     """Distribution of risk over interventions, averaged over SEMs; and the 95 % quantile of each SEM against ERM's."""
     rows = chosen(record.trials, experiment="ood")
-    fig, axes = plt.subplots(1, 3, figsize=(7.2, 2.8))
+    fig, axes = plt.subplots(1, 3, figsize=(7.4, 2.8))
     levels = np.linspace(0, 1, 101)
     for ax, law, title in ((axes[0], "training_law", "interventions of the training law"), (axes[1], "strong", "3 times stronger")):
         for name, label in PREDICTORS.items():
@@ -133,7 +138,7 @@ def out_of_distribution(record: Record) -> Figure:
             axes[2].scatter(worst[:, 0], worst[:, i], s=10, marker=ROLES[role][1], color=colour(role), alpha=0.7, linewidth=0, label=PREDICTORS[name])
     limits = [worst.min() * 0.8, worst.max() * 1.2]
     axes[2].plot(limits, limits, color="#7F7F7F", linewidth=0.7)
-    axes[2].set(xscale="log", yscale="log", xlabel="ERM (log scale)", title="95% quantile, one mark a SEM (log scale)")
+    axes[2].set(xscale="log", yscale="log", xlabel="ERM (log scale)", ylabel="predictor (log scale)", title="95% quantile of each SEM")
     axes[2].legend()
     return fig
 
@@ -188,7 +193,7 @@ def latent_and_unfaithful(record: Record) -> Figure:
 def linear_representations(record: Record) -> Figure:
     """The worst violation among consistent linear representations, by the way they were found."""
     trials = chosen(record.trials, experiment="linear")
-    ranks = sorted(trials.r.unique())
+    ranks = sorted(int(r) for r in trials.r.unique())
     fig, axes = plt.subplots(1, len(ranks), figsize=(3.4 * len(ranks), 2.8), sharey=True, squeeze=False)
     for ax, r in zip(axes[0], ranks, strict=True):
         rows = trials[trials.r == r]

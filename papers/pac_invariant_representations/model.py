@@ -66,6 +66,16 @@ def with_two_paths(sem: SEM, cancel: bool) -> SEM:
     return sem._replace(B=B)
 
 
+def with_ambient(sem: SEM, m: int, rng: np.random.Generator) -> SEM:
+    """The same SEM, target and sites, with further variables behind it up to m features; each has two earlier parents and the generator's weights."""
+    V, known = m + 1, len(sem.om)
+    B, om = np.zeros((V, V)), np.r_[sem.om, rng.uniform(0.5, 1.5, size=V - known)]
+    B[:known, :known] = sem.B
+    for j in range(known, V):
+        B[j, rng.choice(j, size=2, replace=False)] = rng.choice([-1, 1], size=2) * rng.uniform(0.5, 1.5, size=2)
+    return sem._replace(B=B, om=om)
+
+
 # ---- interventions ----
 
 

@@ -1,9 +1,10 @@
 """PAC Generalization via Invariant Representations (Parulekar, Shanmugam and Shakkottai, 2022), replicated.
 
 What is run: random linear SEMs with exact interventional covariances; over all subsets of features, the largest probability nu_max(n) of failing on an unseen
-intervention among those that are eps-invariant on n interventions. (pac) over the number of variables, of sites, and kinds of intervention; (ood) invariant
-predictors against pooled least squares under stronger interventions; (finite) covariances from N samples; (latent) a linear observation of latent features;
-(unfaithful) two paths that cancel, beside the same SEM with paths that do not; (linear) linear representations, searched for the worst.
+intervention among those that are eps-invariant on n interventions. (pac) over the number of variables, of sites, and kinds of intervention; (ambient) over
+variables added behind a fixed core; (ood) invariant predictors against pooled least squares under stronger interventions; (finite) covariances from N samples;
+(latent) a linear observation of latent features; (unfaithful) two paths that cancel, beside the same SEM with paths that do not; (linear) linear
+representations, searched for the worst.
 Hardware: one CPU core, a few minutes for the cpu profile.
 The number to reach: none is printed; a rate of 1/n, without growth in the number of variables.
 
@@ -102,6 +103,7 @@ def conditions(config: Config) -> list[dict]:
     grid = [headline]  # A
     grid += [headline | {"m": m} for m in config.dimensions]  # B
     grid += [headline | {"sites": sites} for sites in config.site_counts] + [headline | {"kind": kind} for kind in config.kinds]  # C
+    grid += [{"experiment": "ambient", "m": m} for m in config.dimensions if m > min(config.dimensions)]  # B, around the same core
     grid += [{"experiment": "ood"}]  # D
     grid += [{"experiment": "finite", "N": N} for N in config.samples]  # E
     grid += [{"experiment": "latent"}]  # F
@@ -117,6 +119,9 @@ def run(config: Config, condition: dict, seed: int, device: str) -> dict:
         case "pac":
             sem = model.draw_sem(condition["m"], condition["sites"], numpy_rng(seed, "sem"))
             return run_pac(config, sem, seed, condition["kind"])
+        case "ambient":
+            core = model.draw_sem(min(config.dimensions), config.sites, numpy_rng(seed, "sem"))
+            return run_pac(config, model.with_ambient(core, condition["m"], numpy_rng(seed, "ambient")), seed)
         case "unfaithful":
             sem = model.draw_sem(config.m, config.sites, numpy_rng(seed, "sem"))
             return run_pac(config, model.with_two_paths(sem, condition["cancel"]), seed)
@@ -139,7 +144,7 @@ def stack_environments(config: Config, sem: model.SEM, seed: int, kind: str = "s
 
 
 def run_pac(config: Config, sem: model.SEM, seed: int, kind: str = "soft") -> dict:
-    """A, B, C, G. Worst violation over n, under both definitions of invariance."""
+    """A, B, C, G, ambient. Worst violation over n, under both definitions of invariance."""
     S = stack_environments(config, sem, seed, kind)
     distance, excess = model.deviations(S)
     curves = learning_curves(config, distance > config.eps)
@@ -161,7 +166,7 @@ def learning_curves(config: Config, violated: np.ndarray) -> dict:
     lower, upper = model.expected_bounds(nu, ns)
     return {
         "ns": ns,
-        "nu_max": np.stack([worst for worst, _ in found]),
+        "nu_max": np.stack([worst for worst, _ in found]).astype(np.float32),
         "survivors": np.mean([count for _, count in found], axis=0),
         "patterns": np.mean([model.growth(sequence, ns) for sequence in sequences], axis=0),
         "bound": model.uniform_bound(len(nu), config.delta, ns),

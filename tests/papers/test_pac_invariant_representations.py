@@ -126,6 +126,15 @@ def test_two_cancelling_paths_leave_a_parent_uncorrelated_and_their_twin_does_no
             assert abs(model.optimum(S, np.eye(8)[[0, 1]])[0]) > 0.2
 
 
+def test_ambient_variables_leave_the_core_as_it_was():
+    sem = model.draw_sem(5, 2, rng(1))
+    wide = model.with_ambient(sem, 8, rng(2))
+    np.testing.assert_array_equal(wide.B[:6, :6], sem.B)
+    assert (np.triu(wide.B) == 0).all() and ((wide.B[6:] != 0).sum(axis=1) == 2).all() and (np.abs(wide.B[6:][wide.B[6:] != 0]) > 0.5).all()
+    assert wide.target == sem.target and wide.sites is sem.sites and len(wide.om) == 9
+    np.testing.assert_allclose(model.covariance(wide.B, wide.om)[:6, :6], model.covariance(sem.B, sem.om))
+
+
 def test_sample_covariances_have_the_mean_and_the_spread_of_simulated_ones():
     sem = model.draw_sem(4, 1, rng(0))
     S = model.covariance(sem.B, sem.om)
@@ -422,6 +431,8 @@ def test_planted_curves_give_their_slope_margin_and_difference():
     wide["nu_max"] = [np.tile([1, 1, 1, 1, value, 0, 0], (3, 1)) for value in np.arange(8) / 8]
     differences = claims.dimension_gap(pd.concat([made_up(m=5), wide], ignore_index=True))
     np.testing.assert_allclose(differences, [1.5 / 8 - 1 / 32, 5.5 / 8 - 1 / 32])
+    wide["experiment"] = "ambient"
+    np.testing.assert_allclose(claims.ambient_gap(pd.concat([made_up(m=5), wide], ignore_index=True)), differences)
     with pytest.raises(NotRun):
         claims.dimension_gap(made_up(m=5))
     with pytest.raises(NotRun):
@@ -440,7 +451,7 @@ def test_a_miniature_of_every_experiment_gives_rows_and_depends_on_the_seed():
         linear_ns=(4,), linear_random=20, linear_searched=3, linear_steps=3, linear_shadow=10,
     )  # fmt: skip
     grid = conditions(config)
-    assert len(grid) == 1 + 1 + 1 + 1 + 1 + 1 + 1 + 2 + 1  # the sweeps meet in the headline
+    assert len(grid) == 1 + 1 + 1 + 1 + 1 + 1 + 1 + 1 + 2 + 1  # the sweeps meet in the headline
     for condition in grid:
         first, second = run(config, condition, (0, 1), "cpu")
         assert not set(first) & set(condition)
