@@ -15,6 +15,7 @@ from papers.pac_invariant_representations.replicate import Config, conditions, l
 from shared.engine import NotRun
 from shared.engine.config import build_config
 from shared.engine.errors import RequestError
+from shared.seeds import numpy_rng
 
 
 def rng(seed=0):
@@ -150,9 +151,9 @@ def test_sample_covariances_have_the_mean_and_the_spread_of_simulated_ones():
 def test_latent_observation_is_that_of_simulated_draws_and_the_pseudo_inverse_undoes_it():
     _, S = stack(3, 2)
     M = rng(1).normal(size=(5, 3))
-    Z = model.observe(S, M, 0.04)
+    Z = model.observe(S, M, 2.0)
     draws = rng(2).multivariate_normal(np.zeros(4), S[1], size=200_000)
-    observed = np.c_[draws[:, :3] @ M.T + 0.2 * rng(3).normal(size=(200_000, 5)), draws[:, 3]]
+    observed = np.c_[draws[:, :3] @ M.T + np.sqrt(2) * rng(3).normal(size=(200_000, 5)), draws[:, 3]]
     np.testing.assert_allclose(observed.T @ observed / 200_000, Z[1], rtol=0.03, atol=0.08)
     np.testing.assert_allclose(model.observe(model.observe(S, M, 0.0), np.linalg.pinv(M), 0.0), S, atol=1e-10)
 
@@ -314,7 +315,8 @@ def test_the_expected_worst_violation_lies_between_its_bounds():
 
 def test_the_error_of_least_squares_is_exactly_as_expected():
     _, S = stack(5, 1)
-    N, T = 20, (0, 2, 4)
+    N, T, units = 20, (0, 2, 4), np.array([1, 1, 1, 1, 1, 3.0])  # of Y, so that its residual variance is far from one
+    S = S * units[:, None] * units
     many = np.repeat(S[1:], 20_000, axis=0)
     w_hat = model.optimum(model.sample_covariances(many, N, rng(1)), np.eye(5)[list(T)])
     error = ((w_hat - model.optimum(S[1], np.eye(5)[list(T)])) ** 2).sum(axis=1)
@@ -326,14 +328,16 @@ def test_the_error_of_least_squares_is_exactly_as_expected():
 
 def test_the_invariant_subset_is_the_best_admitted_one_by_brute_force():
     _, S = stack(5, 12)
-    pooled, best, least = S.mean(axis=0), (), S.mean(axis=0)[-1, -1]
-    for T in subsets(5):
-        w = model.optimum(S, np.eye(5)[list(T)])
-        risk = pooled[-1, -1] - pooled[-1, T] @ np.linalg.solve(pooled[np.ix_(T, T)], pooled[T, -1])
-        if np.linalg.norm(w - w[0], axis=1).max() <= 0.05 and risk < least:
-            best, least = T, risk
-    assert best and best != tuple(range(5))
-    assert predictors.invariant_subset(S, 0.05) == best
+    pooled = S.mean(axis=0)
+    for eps in (0.02, 0.05, 0.1, 0.2, 0.4):
+        best, least = (), pooled[-1, -1]
+        for T in subsets(5):
+            w = model.optimum(S, np.eye(5)[list(T)])
+            risk = pooled[-1, -1] - pooled[-1, T] @ np.linalg.solve(pooled[np.ix_(T, T)], pooled[T, -1])
+            if np.linalg.norm(w - w[0], axis=1).max() <= eps and risk < least:
+                best, least = T, risk
+        assert best and best != tuple(range(5))
+        assert predictors.invariant_subset(S, eps) == best
     assert predictors.invariant_subset(S, 1e9) == tuple(range(5))
     assert predictors.invariant_subset(S, -1.0) == ()
     assert (predictors.on_subset(S, ()) == 0).all()
@@ -437,6 +441,80 @@ def test_planted_curves_give_their_slope_margin_and_difference():
         claims.dimension_gap(made_up(m=5))
     with pytest.raises(NotRun):
         claims.decay(made_up(seeds=3))
+
+
+def test_planted_risks_give_the_advantage_of_the_invariant_predictor():
+    trials = pd.DataFrame([{"experiment": "ood", "seed": seed, "strong_erm_q95": 2.0 + seed, "strong_invariant_q95": 0.5} for seed in (0, 1)])
+    np.testing.assert_allclose(claims.robustness(trials), [1.5, 2.5])
+
+
+def test_learning_curves_train_on_the_sequences_and_test_on_the_rest():
+    config = Config(ns=(1, 2), redraws=2, test=4)
+    violated = np.array([[0, 0, 0, 0, 1, 1, 0, 0], [0, 1, 1, 0, 1, 1, 1, 0]], bool)  # two sequences of two, then four tests
+    curves = learning_curves(config, violated)
+    np.testing.assert_array_equal(curves["nu_max"], [[0.75, 0.5], [0.5, 0.5]])
+    np.testing.assert_array_equal(curves["survivors"], [1.5, 1])
+    np.testing.assert_array_equal(curves["patterns"], [1.5, 2])
+
+
+SMALL = Config(m=5, site_counts=(1,), ns=(1, 4), redraws=2, test=200, train=6, latent_m=3, latent_p=5, latent_noise=0.5, irm_lams=(1.0,))
+
+
+def headline_sem(seed=4, m=5):
+    return model.draw_sem(m, 2, numpy_rng(seed, "sem"))
+
+
+def test_a_pac_run_applies_both_thresholds():
+    sem, (row,) = headline_sem(), run(SMALL, {"experiment": "pac", "m": 5, "sites": 2, "kind": "soft"}, (4,), "cpu")
+    S = np.concatenate([[model.reference(sem)], *(model.environments(sem, n, numpy_rng(4, name)) for n, name in ((8, "train"), (200, "test")))])
+    for name, measure, level in (("nu_max", model.deviations(S)[0], 0.3), ("nu_max_risk", model.deviations(S)[1], 0.09)):
+        nu = (measure[:, 8:] > level).mean(axis=1)
+        np.testing.assert_allclose(row[name][1, 1], nu[(measure[:, 4:8] <= level).all(axis=1)].max(), rtol=1e-6)
+        assert 0 < row[name].max() < 1
+
+
+def test_a_finite_run_certifies_on_samples_and_tests_on_the_population():
+    sem, N = headline_sem(), 60
+    (row,) = run(SMALL, {"experiment": "finite", "N": N}, (4,), "cpu")
+    S = np.concatenate([[model.reference(sem)], model.environments(sem, 6, numpy_rng(4, "train"))])
+    seen = model.deviations(model.sample_covariances(S, N, numpy_rng(4, "samples")))[0].max(axis=1)
+    unseen = model.deviations(np.concatenate([S[:1], model.environments(sem, 200, numpy_rng(4, "test"))]))[0]
+    level = 0.3 + 0.5 * np.sqrt(5 / N)
+    assert row["level"] == pytest.approx(level)
+    values = []
+    for name, certified, tested in (("nu_max", level, 2 * level), ("nu_max_same_level", level, level), ("nu_max_no_slack", 0.3, 0.3)):
+        kept = unseen[seen <= certified]
+        values.append(max([0.0, *(kept > tested).mean(axis=1)]))
+        assert row[name] == values[-1] and row[f"{name}_survivors"] == len(kept)
+    assert values[1] > values[0]
+    assert row["false_rejections"] == ((seen > level) & (model.deviations(S)[0].max(axis=1) <= 0.3)).sum()
+
+
+def test_an_ood_run_gives_the_parents_the_noise_of_y_and_the_others_their_exact_risk():
+    (row,) = run(SMALL, {"experiment": "ood"}, (1,), "cpu")
+    sem = model.with_child_as_site(headline_sem(1))
+    base = model.reference(sem)
+    S = np.concatenate([base[None], model.environments(sem, 6, numpy_rng(1, "train"))])
+    for law, shift in (("strong", 3.0), ("training_law", 1.0)):
+        unseen = model.environments(sem, 200, numpy_rng(1, f"unseen {law}"), shift=shift)
+        assert row[f"{law}_parents_q95"] == pytest.approx(sem.om[sem.target] / base[-1, -1])
+        for name, T in (("erm", range(5)), ("invariant", predictors.invariant_subset(S, 0.05))):
+            risk = model.risks(predictors.on_subset(S, T)[None], unseen)[0] / base[-1, -1]
+            assert row[f"{law}_{name}_q95"] == pytest.approx(np.quantile(risk, 0.95)) and row[f"{law}_{name}_mean"] == pytest.approx(risk.mean())
+    assert row["child_is_site"] and row["strong_erm_q95"] > 1.05 * row["strong_invariant_q95"]
+
+
+def test_a_latent_run_has_both_kinds_of_representation_with_one_helping_of_noise():
+    sem, (row,) = headline_sem(m=3), run(SMALL, {"experiment": "latent"}, (4,), "cpu")
+    S = np.concatenate([[model.reference(sem)], *(model.environments(sem, n, numpy_rng(4, name)) for n, name in ((8, "train"), (200, "test")))])
+    M = numpy_rng(4, "observation").normal(size=(5, 3))
+    unmixed = S.copy()
+    unmixed[:, :3, :3] += 0.5 * np.linalg.inv(M.T @ M)  # M^+ M^+T = (M^T M)^-1
+    distance = np.concatenate([model.deviations(model.observe(S, M, 0.5))[0], model.deviations(unmixed)[0]])
+    expected = learning_curves(SMALL, distance > 0.3)
+    assert row["class_size"] == 31 + 7 and row["nu_max"].max() > 0
+    for name in ("nu_max", "survivors", "expected_upper"):
+        np.testing.assert_allclose(row[name], expected[name])
 
 
 @pytest.mark.parametrize("values", [{"sites": 8}, {"latent_p": 4}, {"samples": [10]}, {"ns": [0]}, {"kinds": ["firm"]}, {"m": 3}, {"ranks": [9]}])
