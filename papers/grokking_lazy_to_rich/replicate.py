@@ -183,7 +183,7 @@ def run_finite(config: Config, condition: dict, seeds: Sequence[int]) -> dict:
 
 
 def run_concentration(config: Config, condition: dict, seeds: Sequence[int]) -> dict:
-    """How far apart the loss curves of independent draws lie: the standard deviation, over a crowd, of log loss / loss at the start, averaged over the measured steps.
+    """How far apart the loss curves of independent draws lie: the standard deviation over a crowd of log(loss / first loss), averaged over the measured steps.
 
     Undivided, the loss has the scale of |beta|^4, whose own spread would hide that of the curves.
     """
