@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import matplotlib.pyplot as plt
 import numpy as np
-import pandas as pd
 from matplotlib.figure import Figure
 
 from papers.provable_pretraining.claims import curves, largest, select, table
 from shared.effects import log_log_slope
 from shared.engine import Record, draw_figures
-from shared.figures import TWO_COLUMNS, band, colour, interval, log_band, reported, style
+from shared.figures import TWO_COLUMNS, band, colour, interval, reported, style
 
 METHODS = {
     "pretrain": ("two phases", "method"),
@@ -21,7 +20,7 @@ METHODS = {
 """Of linear problems: metric's ending -> label and role."""
 
 
-def per_trial(rows: pd.DataFrame) -> str:
+def per_trial(rows) -> str:
     return f"95% CI over {len(rows)} seeds"
 
 
@@ -31,6 +30,17 @@ def exponent(x, values) -> str:
         return "one setting"
     mean, low, high = interval(log_log_slope(np.asarray(x, float), np.asarray(values, float)))
     return f"slope {mean:.2f} [{low:.2f}, {high:.2f}]"
+
+
+def means(ax, x, values, label: str, role: str) -> None:
+    """Means over seeds, not of logarithms, since the exact errors are means; ``values`` is (seeds, x)."""
+    band(ax, x, values, label, role, marker=True, show_n=False)
+
+
+def ticks(ax, x) -> None:
+    """The settings themselves as the marks of a logarithmic x axis."""
+    ax.set_xticks(x, [f"{value:g}" for value in x])
+    ax.set_xticks([], minor=True)
 
 
 def exact_line(ax, x, y, label: str | None = None, dash="-") -> None:
@@ -48,13 +58,15 @@ def labels(record: Record) -> Figure:
         rows = select(record.trials, experiment="labels", rho=rho)
         for name, (label, role) in METHODS.items():
             values = table(rows, f"excess_{name}", "n")
-            log_band(ax, values.columns, values, label + (f", {exponent(values.columns, values)}" if name == "pretrain" else ""), role)
+            means(ax, values.columns, values, label + (f", {exponent(values.columns, values)}" if name == "pretrain" else ""), role)
         for name in ("pretrain", "ols"):
             if f"exact_{name}" in rows and rows[f"exact_{name}"].notna().any():
                 exact = table(rows.dropna(subset=[f"exact_{name}"]), f"exact_{name}", "n").mean()
                 exact_line(ax, exact.index, exact, "exact mean" if name == "ols" else None)
         log_axes(ax, "labels n", "excess risk", title="white noise, as the model believes" if rho == 0 else f"noise AR(1), rho = {rho:g}")
-        ax.legend(fontsize=6)
+        ax.set_ylim(1e-3, 60)
+        ticks(ax, values.columns)
+        ax.legend(fontsize=6, ncols=2, loc="upper left")
     axes[0].text(0.02, 0.02, per_trial(values), transform=axes[0].transAxes, fontsize=6)
     return fig
 
@@ -66,18 +78,18 @@ def unlabelled(record: Record) -> Figure:
         rows = select(record.trials, experiment="unlabelled", rho=rho)
         m, excess = rows.m.iloc[0], curves(rows, "excess_pretrain")
         noise = "white noise" if rho == 0 else f"AR(1) noise, rho = {rho:g}"
-        log_band(ax, m, excess, f"{noise}, {exponent(m, excess)}", role)
+        means(ax, m, excess, f"{noise}, {exponent(m, excess)}", role)
         if rho == 0:
             exact_line(ax, m, curves(rows, "exact_pretrain").mean(axis=0), r"exact, $(d-r)/((s^2+s^4)\,m)$ + labels")
             reported(ax, rows.excess_ols.mean(), f"least squares, n = {rows.n.iloc[0]:g}")
         else:
             ax.axhline(rows.population_floor.mean(), color=colour(role), linewidth=0.8, linestyle=(0, (4, 2)), label="its floor, m endless")
-    log_axes(ax, "unlabelled m", "excess risk", title=f"d = {rows.d.iloc[0]:g}, 95% CI, n = {len(rows)}")
-    ax.legend(fontsize=6)
+    log_axes(ax, "unlabelled m", "excess risk", ylim=(1e-4, 20), title=f"d = {rows.d.iloc[0]:g}, {per_trial(rows)}")
+    ax.legend(fontsize=6, loc="upper right")
     rows = select(record.trials, experiment="threshold")
     share = rows.assign(share=rows.floor / rows.zero_excess, limit=rows.limit_floor / rows.zero_excess)
     values = table(share, "share", "ratio")
-    log_band(threshold, values.columns, values, "floor, endless labels", "method")
+    means(threshold, values.columns, values, "floor, endless labels", "method")
     x = np.geomspace(values.columns.min(), values.columns.max(), 200)
     exact_line(threshold, x, np.minimum(1 / x, 1), r"limit, $\min(1, (d-r)/(s^4 m))$")
     log_axes(threshold, r"$m\,s^4/(d-r)$", "share of the excess that is left", title=f"threshold, d = {rows.d.iloc[0]:g}, {per_trial(values)}")
@@ -91,13 +103,12 @@ def dimension(record: Record) -> Figure:
     fig, ax = plt.subplots(figsize=(4.2, 3))
     for name, (label, role) in METHODS.items():
         values = table(rows, f"excess_{name}", "d")
-        log_band(ax, values.columns, values, f"{label}, {exponent(values.columns, values)}", role)
+        means(ax, values.columns, values, f"{label}, {exponent(values.columns, values)}", role)
     for name in ("pretrain", "ols"):
         exact = table(rows, f"exact_{name}", "d").mean()
         exact_line(ax, exact.index, exact, "exact mean" if name == "ols" else None)
     log_axes(ax, "dimension d", "excess risk", title=f"n = {rows.n.iloc[0]:g}, m = {rows.m.iloc[0] / rows.d.iloc[0]:g} d, {per_trial(values)}")
-    ax.set_xticks(exact.index, [f"{d:g}" for d in exact.index])
-    ax.set_xticks([], minor=True)
+    ticks(ax, values.columns)
     ax.legend(fontsize=6)
     return fig
 
@@ -136,16 +147,18 @@ def mixture(record: Record) -> Figure:
     pretrained = rows[rows.method == "pretrain"]
     n, exact = pretrained.n.iloc[0], pretrained.exact_error.iloc[0]
     exact_line(ax, n, exact, "exact error of the vote")
-    ax.set(xscale="log", xlabel="labels n (log scale)", ylabel="error against psi(z)", title=f"95% CI, n = {len(record.seeds)}; m = {pretrained.m.max():g}")
+    ax.set(xscale="log", xlabel="labels n (log scale)", ylabel="error against psi(z)", title=f"m = {pretrained.m.max():g}, {per_trial(record.seeds)}")
+    ticks(ax, n)
     ax.legend(fontsize=6)
     shades = plt.get_cmap("viridis")(np.linspace(0.05, 0.85, pretrained.m.nunique()))
     for hue, (m, of_m) in zip(shades, pretrained.groupby("m"), strict=True):
         mean, low, high = interval(curves(of_m, "mean_error"))
         over_m.plot(n, mean, color=hue, marker="o", label=f"m = {m:g}")
         over_m.fill_between(n, np.maximum(low, 1e-5), high, color=hue, alpha=0.2, linewidth=0)
-    exact_line(over_m, n, exact, "exact error of the vote", (0, (4, 2)))
+    exact_line(over_m, n, exact + pretrained.bayes_error.mean(), "exact error of the vote + Bayes", (0, (4, 2)))
     reported(over_m, pretrained.bayes_error.mean(), "Bayes")
     log_axes(over_m, "labels n", "mean error of many label sets", ylim=(2e-4, 0.3), title="two phases, by unlabelled points")
+    ticks(over_m, n)
     over_m.legend(fontsize=6)
     return fig
 
@@ -157,17 +170,17 @@ def contrastive(record: Record) -> Figure:
     best = largest(rows)
     n = best.n.iloc[0]
     for name, (label, role) in METHODS.items():
-        log_band(ax, n, curves(best, f"excess_{name}"), label, role)
+        means(ax, n, curves(best, f"excess_{name}"), label, role)
     exact_line(ax, n, best.exact_pretrain.iloc[0], "exact mean, two phases")
     log_axes(ax, "labels n", "excess risk", title=f"m = {best.m.iloc[0]:g} pairs, {per_trial(best)}")
+    ticks(ax, n)
     ax.legend(fontsize=6)
     values = table(rows.set_index("seed"), "mean_floor", "m")
-    log_band(over_m, values.columns, values, f"floor, endless labels, {exponent(values.columns, values)}", "method")
+    means(over_m, values.columns, values, f"floor, endless labels, {exponent(values.columns, values)}", "method")
     exact_line(over_m, values.columns, table(rows.set_index("seed"), "limit_floor", "m").mean(), "(d - r) / (m information)")
     log_axes(over_m, "pairs m", "excess risk", title="the cost of the pairs")
-    over_m.set_xticks(values.columns, [f"{m:g}" for m in values.columns])
-    over_m.set_xticks([], minor=True)
-    over_m.legend()
+    ticks(over_m, values.columns)
+    over_m.legend(loc="lower left")
     return fig
 
 
@@ -187,8 +200,7 @@ def pictures(record: Record) -> Figure:
         for metric, (label, role) in entries.items():
             band(ax, of_set.n.iloc[0], curves(of_set, f"accuracy_{metric}"), label, role, marker=True, show_n=False)
         ax.set(xscale="log", xlabel="labels n (log scale)", ylabel="test accuracy", title=f"{name}, {per_trial(of_set)}")
-        ax.set_xticks(of_set.n.iloc[0], [f"{n:g}" for n in of_set.n.iloc[0]])
-        ax.set_xticks([], minor=True)
+        ticks(ax, of_set.n.iloc[0])
         ax.legend()
     return fig
 

@@ -134,10 +134,17 @@ def test_expected_excesses_are_the_means_over_labels(rng):
     given, n = problem(rng), 100
     T = phase_1(rng, given, 60)  # a floor that shows
     samples = [given.sample(rng, n) for _ in range(1000)]
-    for features, k in ((np.eye(20), 20), (given.true_map, 3), (T, 3)):
+    for features, k in ((np.eye(20), 20), (given.true_map, 3), (T, 3), (rng.standard_normal((20, 3)), 3)):  # the last sees little of the latent
+        floor = given.floor(features)
         mean = np.mean([given.excess(least_squares_head(features, X, y)) for X, y in samples])
-        assert mean == pytest.approx(expected_excess(given.floor(features), given.residual, k, n), rel=0.05)
-    assert given.floor(T) > 0.3 * given.residual * 3 / 96
+        assert mean - floor == pytest.approx(expected_excess(floor, given.residual, k, n) - floor, rel=0.08)
+    assert floor > given.residual / 2
+
+
+def test_the_expected_excess_holds_with_hardly_more_labels_than_features(rng):
+    given = problem(rng, d=6)
+    mean = np.mean([given.excess(least_squares_head(np.eye(6), *given.sample(rng, 12))) for _ in range(4000)])
+    assert mean == pytest.approx(expected_excess(0.0, given.residual, 6, 12), rel=0.07)
 
 
 @pytest.mark.parametrize(("s", "m"), [(2.0, 300), (1.0, 600)])
