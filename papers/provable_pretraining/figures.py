@@ -92,7 +92,7 @@ def unlabelled(record: Record) -> Figure:
     means(threshold, values.columns, values, "floor, endless labels", "method")
     x = np.geomspace(values.columns.min(), values.columns.max(), 200)
     exact_line(threshold, x, np.minimum(1 / x, 1), r"limit, $\min(1, (d-r)/(s^4 m))$")
-    log_axes(threshold, r"$m\,s^4/(d-r)$", "share of the excess that is left", title=f"threshold, d = {rows.d.iloc[0]:g}, {per_trial(values)}")
+    log_axes(threshold, r"$m\,s^4/(d-r)$", "share of excess left", title=f"threshold, d = {rows.d.iloc[0]:g}, {per_trial(values)}")
     threshold.legend()
     return fig
 
@@ -178,7 +178,7 @@ def contrastive(record: Record) -> Figure:
     values = table(rows.set_index("seed"), "mean_floor", "m")
     means(over_m, values.columns, values, f"floor, endless labels, {exponent(values.columns, values)}", "method")
     exact_line(over_m, values.columns, table(rows.set_index("seed"), "limit_floor", "m").mean(), "(d - r) / (m information)")
-    log_axes(over_m, "pairs m", "excess risk", title="the cost of the pairs")
+    log_axes(over_m, "pairs m", "excess risk", ylim=(1.2e-3, 1.2e-2), title="the cost of the pairs")
     ticks(over_m, values.columns)
     over_m.legend(loc="lower left")
     return fig
