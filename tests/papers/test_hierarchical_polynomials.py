@@ -369,6 +369,22 @@ def test_learning_curves_end_at_the_population_limits():
     assert theory.three_layer_theory(1, 1000) == pytest.approx(1, abs=0.01) == theory.quadratic_theory(1, 1000)
 
 
+def test_learning_curves_at_one_point_by_iteration():
+    n, d = 300, 10
+
+    def missed(n):
+        r = 1.0
+        for _ in range(500):
+            r = 1 / (1 + n / 55 / (1.2 + r))  # 55 directions, noise (1/2 + 1/d) / (1/2)
+        return r
+
+    found = 1 - missed(n / 2)
+    rho = found / math.sqrt(found + 0.4)
+    assert theory.recovery_theory(n, d) == pytest.approx(rho)
+    assert theory.three_layer_theory(n, d) == pytest.approx((1 - rho**2 + 1 - rho**4) / 2 / 1.3)
+    assert theory.quadratic_theory(n, d) == pytest.approx((0.6 + missed(n) / 2) / 1.3)
+
+
 def test_stage_1_follows_its_learning_curve():
     """Small enough for a test, d = 16; the record has d = 32."""
     corr = []
@@ -423,6 +439,19 @@ def test_end_to_end_every_experiment_gives_finite_rows_that_depend_on_the_seed_a
         if condition.get("method") == NETWORK:
             assert first["sample_p"].shape == first["sample_prediction"].shape == (SCATTERED,)
             assert first["corr_relative"] == pytest.approx(first["corr"] / targets.feature_limit(condition["k"], condition["d"]))
+
+
+def test_descent_is_measured_against_its_own_closed_forms():
+    row = run(replace(TINY, descent_steps=8000), {"experiment": "descent", "d": 4}, (0,), "cpu")[0]
+    assert row["monotone"] and row["distance1"][0] > 0.1 and max(row["distance1"][-1], row["distance2"][-1]) < 0.02
+
+
+def test_draws_of_one_seed_differ_and_the_control_has_the_even_link():
+    grid = conditions(TINY)
+    few = [c for c in grid if c.get("draw", 0) < 2 and c["d"] == 4 and c.get("ratio") == 2]
+    first, second = (run(TINY, c, (0,), "cpu")[0]["corr"] for c in few)
+    assert first != second
+    assert {c["link"] for c in grid if c["experiment"] == "control"} == {"even"} and {c["link"] for c in grid if c["experiment"] == "sweep"} == {"generic"}
 
 
 def test_errors_are_divided_by_the_exact_variance_and_plateau():
