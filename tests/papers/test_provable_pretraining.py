@@ -304,14 +304,14 @@ def test_the_contrastive_gradient_is_that_of_its_loss_and_rotations_leave_the_lo
 def test_the_embedding_is_found_up_to_rotation_with_its_exact_error(rng):
     d, r, m = 8, 2, 4000
     ratios = []
-    for _ in range(15):
+    for _ in range(10):
         A = contrastive.draw_embedding(rng, d, r, 1.5)
         pairs = contrastive.draw_pairs(rng, A, m)
         A_hat = contrastive.contrastive_mle(rng, pairs, r, starts=2)
         assert contrastive.loss_and_gradient(A_hat, pairs)[0] <= contrastive.loss_and_gradient(A, pairs)[0]
         ratios.append(contrastive.mean_floor(A_hat, A) / contrastive.limit_floor(d, r, 1.5, m))
     np.testing.assert_allclose(A_hat.T @ A_hat, A.T @ A, atol=0.5)
-    assert np.mean(ratios) == pytest.approx(1, abs=0.15)
+    assert np.mean(ratios) == pytest.approx(1, abs=0.2)
 
 
 def test_the_information_of_a_pair_is_the_curvature_of_its_loss(rng):
@@ -358,12 +358,12 @@ def test_images_without_labels_with_labels_and_of_the_test_are_different_and_bal
 
 
 def test_logistic_regression_in_the_span_of_the_points_is_that_on_all_pixels():
-    data = images.load("digits", 0, 300, 40)
+    data = images.load("digits", 0, 300, 20)
     X, X_test = images.in_span(data.X, data.X_test)
-    assert X.shape[1] == 40
-    ours, plain = (LogisticRegression(C=1.0, tol=1e-8, max_iter=2000).fit(a, data.y).predict_proba(b) for a, b in ((X, X_test), (data.X, data.X_test)))
+    assert X.shape[1] == 20
+    ours, plain = (LogisticRegression(C=1.0, tol=1e-7, max_iter=2000).fit(a, data.y).predict_proba(b) for a, b in ((X, X_test), (data.X, data.X_test)))
     np.testing.assert_allclose(ours, plain, atol=1e-4)
-    assert images.logistic_accuracy(data.X, data.y, data.X_test, data.y_test) > 0.7
+    assert images.logistic_accuracy(data.X, data.y, data.X_test, data.y_test) > 0.6
 
 
 def test_a_vote_over_pure_components_is_exact():
