@@ -8,10 +8,11 @@ import itertools
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pandas as pd
 import pytest
 from scipy import integrate, stats
 
-from papers.universality_lens import conjugate, diagnostics, model
+from papers.universality_lens import claims, conjugate, diagnostics, model
 from papers.universality_lens.langevin import (
     Data,
     Model,
@@ -28,6 +29,14 @@ from shared.engine.errors import RequestError
 from shared.optim.many import train_many
 
 Q = 0.1
+
+
+@pytest.fixture(autouse=True, scope="module")
+def quick_compilation():
+    """Programs that run once or twice: compiling them well takes longer than running them."""
+    jax.config.update("jax_disable_most_optimizations", True)
+    yield
+    jax.config.update("jax_disable_most_optimizations", False)
 
 
 def rng(seed: int = 0) -> np.random.Generator:
@@ -175,9 +184,10 @@ def test_expected_excess_of_the_next_label_is_the_growth_of_the_exact_regret():
     z = np.array(list(itertools.product(range(-n, n + 1), repeat=4)))
     _, wrong = model.mixture(prior, f, z, Q)
     law = np.zeros((2 * n + 3,) * 4)
+    flips = [stats.binom(c, Q).pmf(np.arange(c + 1)) for c in range(n + 1)]
     for x in itertools.product(range(4), repeat=n):  # every input sequence, agreements by their probability
         counts = np.bincount(x, minlength=4)
-        law_x = [stats.binom(c, Q).pmf(np.arange(c + 1)) for c in counts]
+        law_x = [flips[c] for c in counts]
         for s in itertools.product(*(range(c + 1) for c in counts)):
             law[tuple(c - 2 * k + n for c, k in zip(counts, s, strict=True))] += np.prod([law_x[i][k] for i, k in enumerate(s)]) / 4**n
     weights = law[: 2 * n + 1, : 2 * n + 1, : 2 * n + 1, : 2 * n + 1].ravel()
@@ -187,9 +197,9 @@ def test_expected_excess_of_the_next_label_is_the_growth_of_the_exact_regret():
 
 @pytest.mark.parametrize("f", [0b1111, 0b1010, 0b1000, 0b0110])
 def test_exact_regret_obeys_the_theorem_and_agrees_with_sampled_sequences(f):
-    sizes = np.arange(1, 9)
+    sizes = np.arange(1, 7)
     for prior in (random_prior(2, seed=4, share=1.0), random_prior(2, seed=5)):
-        R = model.exact_regret(prior, f, 8, Q)
+        R = model.exact_regret(prior, f, 6, Q)
         assert (np.diff(R) > 0).all() and R[0] > 0
         assert (model.regret_bound(prior, f, sizes, Q) - R >= 0).all()
         sampled, _ = model.mixture(prior, f, model.draw_margins(rng(6), 2, Q, 4000, sizes), Q)
@@ -384,16 +394,22 @@ def test_langevin_chains_sample_the_exact_posterior_of_linear_regression(diabete
 def test_minibatch_gradients_are_unbiased_and_noise_has_the_stated_variance(diabetes):
     x, y = map(jnp.asarray, diabetes)
     linear, theta = Model("linear", 10, noise_variance=0.5), jnp.full(10, 0.2)
-    keys = jax.random.split(jax.random.key(3), 20_000)
-    full = theta + 0.5e-3 * np.asarray(jax.grad(lambda t: log_posterior(linear, t, x, y))(theta))
+    keys = jax.random.split(jax.random.key(3), 2000)
+    full = theta + 0.5e-3 * np.asarray(jax.jit(jax.grad(lambda t: log_posterior(linear, t, x, y)))(theta))
     posterior = linear_posterior(*(part.astype(float) for part in diabetes), 0.5)
     assert full == pytest.approx(np.asarray(theta) + 0.5e-3 * posterior.precision @ (posterior.mean - np.asarray(theta)), abs=1e-5)
-    for batch in (20, 100):
-        step = langevin_step(linear, 1e-3, batch)
-        after = np.asarray(jax.vmap(lambda key, step=step: step(theta, 0, Data(x, y, key)))(keys))
-        assert np.abs(after.mean(axis=0) - full).max() < 5 * after.std(axis=0).max() / 20_000**0.5
-    assert after.var(axis=0) == pytest.approx(np.full(10, 1e-3), rel=0.06)  # b = n: nothing but the injected noise
-    still = langevin_step(linear, 1e-3, 100, 0.0, 0.0)(theta, 0, Data(x, y, keys[0]))
+
+    def after(batch, temperature):
+        step = langevin_step(linear, 1e-3, batch, temperature)
+        return np.asarray(jax.jit(jax.vmap(lambda key: step(theta, 0, Data(x, y, key))))(keys))
+
+    in_parts, noisy = after(20, 0.0), after(100, 1.0)
+    for moved in (in_parts, noisy):
+        assert (np.abs(moved.mean(axis=0) - full) < 5 * moved.std(axis=0) / 2000**0.5).all()
+    gradients = -(x @ theta - y)[:, None] * x / 0.5  # of one example's likelihood; a batch is drawn with replacement
+    assert in_parts.var(axis=0) == pytest.approx(0.25e-6 * 100**2 / 20 * np.asarray(gradients).var(axis=0), rel=0.2)
+    assert noisy.var(axis=0) == pytest.approx(np.full(10, 1e-3), rel=0.15)  # b = n: nothing but the injected noise
+    still = jax.jit(langevin_step(linear, 1e-3, 100, 0.0, 0.0))(theta, 0, Data(x, y, keys[0]))
     assert np.asarray(still) == pytest.approx(np.asarray(theta + 0.5e-3 * x.T @ (y - x @ theta) / 0.5), abs=1e-5)
 
 
@@ -430,6 +446,32 @@ def test_effective_size_and_r_hat_on_autoregressions():
     assert diagnostics.split_r_hat(apart)[0] == pytest.approx(np.sqrt((1999 / 2000 * within + between / 2000) / within))
 
 
+def test_effective_size_of_short_chains_is_the_plain_sum():
+    """Lag by lag, Geyer's rule written out, where the ends of the chains count."""
+    x = rng().normal(size=(3, 21, 1)).cumsum(axis=1)
+    within, pooled = (float(value[0]) for value in diagnostics.variances(x))
+    c = (x - x.mean(axis=1, keepdims=True))[..., 0]
+    rho = [1 - (within - (c[:, : 21 - t] * c[:, t:]).sum(axis=1).mean() / 20) / pooled for t in range(21)]
+    time, last = -1.0, np.inf
+    for t in range(0, 20, 2):
+        if rho[t] + rho[t + 1] <= 0:
+            break
+        last = min(last, rho[t] + rho[t + 1])
+        time += 2 * last
+    assert diagnostics.effective_size(x)[0] == pytest.approx(63 / time)
+
+
+def test_a_direction_that_the_prior_alone_holds_has_the_r_hat_that_was_found():
+    """Curvature 1, hence a memory of 2 / eps steps: the exact autoregression of a network's weight, seen by four chains as long as those of the experiment."""
+    config = Config()
+    for longer, low, high in ((1, 1.10, 1.14), (4, 1.015, 1.035)):
+        a = (1 - config.eps_network / 2) ** (longer * 0.75 * config.sgld_steps / config.draws)
+        x = rng().normal(size=(config.draws, config.chains, 500))
+        for t in range(1, config.draws):
+            x[t] = a * x[t - 1] + (1 - a**2) ** 0.5 * x[t]
+        assert low < np.median(diagnostics.split_r_hat(x.swapaxes(0, 1))) < high
+
+
 def test_virial_temperature_of_a_law_that_is_not_gaussian():
     draws = rng().logistic(size=(100_000, 2))  # U = x + 2 ln(1 + exp(-x)), grad U = tanh(x / 2)
     assert diagnostics.virial_temperature(draws, np.tanh(draws / 2), np.array([0.3, -1.0])) == pytest.approx(1, abs=0.02)
@@ -439,7 +481,7 @@ def test_virial_temperature_of_a_law_that_is_not_gaussian():
 # ---- the runs ----
 
 SMALL = Config(
-    d=3, widths=(4,), drawn_width=4, samples=2000, n_max=40, points=8, sequences=5, drawn=5, tasks=("digits",), batches=(20,), train=20, chains=2,
+    d=3, widths=(4,), drawn_width=4, samples=2000, n_max=40, points=8, sequences=5, drawn=5, tasks=("breast_cancer",), batches=(20,), train=20, chains=2,
     sgld_steps=400,
     descent_steps=100, draws=20, hidden=3, unlabelled=50, distill_steps=20,
 )  # fmt: skip
@@ -456,9 +498,57 @@ def test_runs_give_rows():
     assert (boolean[0]["regret"] != boolean[1]["regret"]).any()
     assert boolean[0]["regret"].shape == (6, len(boolean[0]["sizes"]))
     assert (boolean[0]["two_part_regret"] >= boolean[0]["regret"][:, ::4] - 1e-4).all()
-    (langevin,) = run(SMALL, {"experiment": "langevin", "task": "digits", "batch": 20}, (0,), "cpu")
+    (langevin,) = run(SMALL, {"experiment": "langevin", "task": "breast_cancer", "batch": 20}, (0,), "cpu")
     assert langevin["loss_ensemble"] < langevin["loss_single"]
     assert all(np.isfinite(value).all() for value in langevin.values())
+
+
+def trials(*rows: dict) -> pd.DataFrame:
+    return pd.DataFrame([{"seed": 0} | row for row in rows])
+
+
+def test_claims_measure_what_they_say():
+    """Each claim's function on rows made by hand."""
+    network = {"experiment": "boolean", "law": "gaussian", "sizes": np.array([1, 200, 400]), "weight": np.array([0.1, 0.01, 0.001, 1e-5])}
+    regrets = {4: np.array([2.0, 4.0, 5.0, 9.0]), 64: np.array([3.0, 4.0, 5.0, 9.0])}
+    boolean = trials(
+        *(
+            network
+            | {"H": H, "regret": np.outer(R, [0.1, 1, 1]), "regret_error": np.full((4, 3), 0.1), "bound": np.outer(R, [0.1, 1, 1]) + 0.05 * H}
+            | ({"target_log_weight": -np.arange(5.0), "target_needs": np.array([1.0, 2, 3, 5, 4])} if H == 64 else {})
+            for H, R in regrets.items()
+        )
+    )
+    assert claims.worst_against_bound(boolean)[0] == pytest.approx(-0.2 - 0.3)
+    ratios = [np.mean(R[:3] / np.log([10, 100, 1000])) for R in regrets.values()]  # the fourth is too rare
+    assert claims.final_regret_over_log_weight(boolean)[0] == pytest.approx(np.mean(ratios))
+    assert claims.wide_over_narrow(boolean)[0] == pytest.approx((1.5 + 1 + 1) / 3)
+    assert claims.rank_correlation(boolean)[0] == pytest.approx(0.9)
+    exact = trials({"experiment": "exact", "exact": np.array([[1.0, 2.0]]), "bound": np.array([[3.0, 2.5]])})
+    assert claims.worst_against_bound_exactly(exact)[0] == pytest.approx(-0.5)
+    sizes = np.array([10, 100, 1000, 10_000])
+    gaussian = trials({"experiment": "gaussian", "k": 2, "m": 1000, "sizes": sizes, "regret": 1.05 * np.log(sizes) - (sizes == 10)})
+    assert claims.growth_over_half_k(gaussian)[0] == pytest.approx(1.05)
+    sizes = np.array([10, 100, 10_000, 1_000_000])
+    product = trials(
+        *({"experiment": "singular", "mu0": mu0, "sizes": sizes, "exact": (0.4 + 0.1 * mu0) * np.log(sizes) - (sizes == 10)} for mu0 in (0.0, 1.0))
+    )
+    assert claims.singular_over_regular(product)[0] == pytest.approx(0.8)
+    coins = trials(
+        *({"experiment": "coins", "K": K, "sizes": np.array([10, 1000]), "exact": np.array([0.0, price])} for K, price in ((101, 2.0), (10_001, 2.5)))
+    )
+    assert claims.price_of_more_hypotheses(coins)[0] == pytest.approx(0.5 / np.log(10_001 / 101))
+    losses = {"loss_single": 0.5, "loss_mle": 0.4, "loss_ensemble": 0.3, "loss_exact": 0.35, "temperature": 1.05}
+    chains_ = [
+        {"experiment": "langevin", "task": task, "batch": batch, "r_hat_predictions": np.array([1.0, r_hat])}
+        | {name: value + 0.01 * (task == "diabetes") * (name == "loss_exact") + (batch == 20) for name, value in losses.items()}
+        for task, batch, r_hat in (("diabetes", 100, 1.1), ("diabetes", 20, 3.0), ("breast_cancer", 100, 1.3), ("breast_cancer", 20, 2.0))
+    ]
+    sampled = trials(*chains_)
+    assert claims.ensemble_advantage(sampled)[0] == pytest.approx(0.1)
+    assert claims.temperature(sampled)[0] == pytest.approx(1.05)
+    assert claims.distance_to_exact_loss(sampled)[0] == pytest.approx(0.06)
+    assert claims.largest_r_hat(sampled)[0] == pytest.approx(1.3)
 
 
 def test_splits_keep_test_examples_apart_and_scale_by_the_training_part():
