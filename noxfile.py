@@ -117,7 +117,7 @@ def lint(session: nox.Session) -> None:
 def tests(session: nox.Session) -> None:
     """All tests, on two processes; `-- tests/papers/test_<slug>.py` for one file."""
     ensure(session, "lint", "test")
-    session.run(python(session), "-m", "pytest", "-n", "2", *session.posargs, external=True, env={"OMP_NUM_THREADS": "1"})
+    session.run(python(session), "-m", "pytest", "-n", "2", *session.posargs, external=True, env={"OMP_NUM_THREADS": "1", "NPROC": "1"})
 
 
 def about_all(name: str, text: str, *groups: str):

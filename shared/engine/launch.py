@@ -31,6 +31,9 @@ class Failure:
 def limit_threads(threads: int, device: str) -> dict[str, str]:
     """Set, in this process and those it starts, the environment that holds every numerical library to ``threads``; returns what was set."""
     wanted = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), str(threads))
+    # The size of XLA's thread pool. With more threads than one a program whose batched LU and eigenvalue decompositions run at the same time can stop for good:
+    # each occupies a thread of the pool and waits there for others to do its batch.
+    wanted["NPROC"] = str(threads)
     flags = [flag for flag in os.environ.get("XLA_FLAGS", "").split() if "multi_thread_eigen" not in flag and "intra_op_parallelism" not in flag]
     # XLA takes the whole variable for a file's name unless its first word is a flag with dashes.
     wanted["XLA_FLAGS"] = " ".join([f"--xla_cpu_multi_thread_eigen={str(threads > 1).lower()}", *flags, f"intra_op_parallelism_threads={threads}"])
