@@ -127,7 +127,7 @@ def growth(record: Record) -> Figure:
                 middle = values.mean(axis=0)
                 fit = np.polyfit(np.log(sizes[sizes >= 100]), middle[sizes >= 100], 1)
                 gauss.plot(sizes, k / 2 * np.log(sizes / sizes[-1]) + middle[-1], color="#000000", linestyle=":", linewidth=0.9)
-                gauss.annotate(f"fit {fit[0]:.2f}", (sizes[-1], middle[-1]), xytext=(0, -18), textcoords="offset points", fontsize=6, ha="right", va="top")
+                gauss.annotate(f"fit {fit[0]:.2f}", (sizes[-1], middle[-1]), xytext=(0, -14), textcoords="offset points", fontsize=6, ha="right", va="top")
     gauss.set(xscale="log", xlabel="examples $n$ (log)", ylabel="regret (nats)", title="m parameters, k matter; dotted: $(k/2)\\ln n$")
     gauss.legend(fontsize=6)
     for mu0, role, label in ((1.0, "baseline", "$\\theta_1\\theta_2 = 1$ (regular)"), (0.0, "method", "$\\theta_1\\theta_2 = 0$ (singular)")):
