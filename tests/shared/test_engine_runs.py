@@ -69,6 +69,22 @@ def test_a_trial_may_have_two_threads(house):
     assert record_of(house, "batched")["provenance"]["threads"] == 2
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="the names of threads are read from /proc")
+@pytest.mark.parametrize("threads", [1, 2])
+def test_xlas_pool_has_as_many_threads_as_the_trial(threads):
+    program = f"""
+from shared.engine.launch import limit_threads
+limit_threads({threads}, "cpu")
+import os
+import jax
+jax.numpy.zeros(3).block_until_ready()
+names = [open(f"/proc/self/task/{{task}}/comm").read().strip() for task in os.listdir("/proc/self/task")]
+print(names.count("tf_XLAEigen"))
+"""
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert int(done.stdout) == threads
+
+
 @pytest.mark.parametrize("jobs", ["1", "2"])
 def test_a_killed_run_loses_only_the_trials_in_flight(house, jobs):
     arguments = ["--config.seconds", "0.25", "--jobs", jobs]
