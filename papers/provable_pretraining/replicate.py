@@ -182,8 +182,8 @@ def factor_draw(config: Config, condition: dict, seed: int, draw: int) -> dict:
 
 
 def pretrain(config: Config, problem: model.FactorProblem, m: int, seed: int, draw: int) -> np.ndarray:
-    """Phase 1 on m points: the map from x to the inferred latent."""
-    return posterior_map(factor_mle(sample_covariance(numpy_rng(seed, f"unlabelled {draw}"), problem.S, m), config.r))
+    """Phase 1 on m points, drawn anew for each m: the map from x to the inferred latent."""
+    return posterior_map(factor_mle(sample_covariance(numpy_rng(seed, f"{m} unlabelled {draw}"), problem.S, m), config.r))
 
 
 def supervised(problem: model.FactorProblem, X: np.ndarray, y: np.ndarray) -> dict:
