@@ -11,4 +11,5 @@ SHA256 = {
     "weights/dec-xs-0.safetensors": "739d6af0363a204da348d3d0bd85c664fbad8e89d16bc113e8558654e781ea52",
     "weights/dec-xs-1.safetensors": "655f0a10ff5e9ede4911e4f6408959410a73087080bd4a8686b946f41711a635",
     "weights/dec-xs-2.safetensors": "d324a53e7f5ce1b0b721725627b8eef281820bf7194ba6fbb511e5fa2f2e2609",
+    "weights/enc-xs-0.safetensors": "267730bb861036dcbbb5c5d37469e858c3ac49b8a1fdc483e08bd5ccb770732b",
 }
