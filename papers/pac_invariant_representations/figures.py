@@ -93,10 +93,10 @@ def dimension_and_sites(record: Record) -> Figure:
 
     for ax, name, values in ((axes[0], "m", dimensions(record)), (axes[1], "sites", sorted(record.config["site_counts"]))):
         for metric, shift, role, label in (("nu_max", -0.08, "method", "distance (a)"), ("nu_max_risk", 0.08, "variant", "excess risk (b)")):
-            for i, value in enumerate(values):
+            for value in values:
                 rows = soft(record.trials, m=value) if name == "m" else soft(record.trials, m=record.config["m"], sites=value)
-                whiskers(ax, i + shift, worst(rows, metric), label if i == 0 else None, role)
-        ax.set_xticks(range(len(values)), [f"{value:g}" for value in values])
+                whiskers(ax, value + shift, worst(rows, metric), label if value == values[0] else None, role)
+        ax.set_xticks(values)
     for i, kind in enumerate(record.config["kinds"]):
         for metric, shift, role in (("nu_max", -0.08, "method"), ("nu_max_risk", 0.08, "variant")):
             rows = chosen(record.trials, experiment="pac", kind=kind, m=record.config["m"], sites=record.config["sites"])
@@ -104,7 +104,7 @@ def dimension_and_sites(record: Record) -> Figure:
     wider = [m for m in dimensions(record) if m in record.config["dimensions"]][1:]
     for m in wider:
         rows = chosen(record.trials, experiment="ambient", m=m)
-        whiskers(axes[0], dimensions(record).index(m) + 0.24, worst(rows), "(a), fixed core" if m == wider[0] else None, "baseline2")
+        whiskers(axes[0], m + 0.24, worst(rows), "(a), fixed core" if m == wider[0] else None, "baseline2")
     axes[2].set_xticks(range(len(record.config["kinds"])), record.config["kinds"])
     axes[0].set(xlabel="features m (two sites)", ylabel=rf"$\nu_{{max}}$ at n = {min(largest, 32)}", title=f"95% CI, n = {len(record.seeds)}", ylim=(0, None))
     axes[1].set(xlabel=f"sites (m = {record.config['m']})", title="more sites")

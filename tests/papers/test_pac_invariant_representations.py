@@ -11,7 +11,7 @@ from sklearn.linear_model import LinearRegression
 
 from papers.pac_invariant_representations import claims, linear, model, predictors
 from papers.pac_invariant_representations.model import SEM
-from papers.pac_invariant_representations.replicate import Config, conditions, learning_curves, run
+from papers.pac_invariant_representations.replicate import Config, conditions, learning_curves, run, run_pac
 from shared.engine import NotRun
 from shared.engine.config import build_config
 from shared.engine.errors import RequestError
@@ -68,8 +68,13 @@ def test_models_are_as_the_generator_promises():
         assert len(set(sem.sites)) == 3 and not set(sem.sites) & {0, 4}
         assert sem.parameters == sum(min(j, 2) + 1 for j in sem.sites)
         np.testing.assert_array_equal(model.draw_sem(8, 2, rng(seed)).sites, sem.sites[:2])
-    signs = np.concatenate([np.sign(sem.B[sem.B != 0]) for sem in (model.draw_sem(8, 1, rng(s)) for s in range(40))])
-    assert abs(signs.mean()) < 0.15
+    many = [model.draw_sem(7, 2, rng(seed)) for seed in range(60)]
+    weights, variances = np.concatenate([sem.B[sem.B != 0] for sem in many]), np.concatenate([sem.om for sem in many])
+    assert abs(np.sign(weights).mean()) < 0.15 and np.abs(weights).min() < 0.55 and np.abs(weights).max() > 1.45
+    assert variances.min() < 0.55 and variances.max() > 1.45
+    assert {sem.target for sem in many} == {3}
+    assert set(np.concatenate([sem.sites for sem in many])) == {1, 2, 4, 5, 6, 7}
+    assert (np.mean([sem.B != 0 for sem in many], axis=0)[7, :7] > 0.1).all()  # any earlier variable may be a parent
 
 
 def test_an_intervention_moves_only_what_descends_from_the_sites():
@@ -132,6 +137,7 @@ def test_ambient_variables_leave_the_core_as_it_was():
     wide = model.with_ambient(sem, 8, rng(2))
     np.testing.assert_array_equal(wide.B[:6, :6], sem.B)
     assert (np.triu(wide.B) == 0).all() and ((wide.B[6:] != 0).sum(axis=1) == 2).all() and (np.abs(wide.B[6:][wide.B[6:] != 0]) > 0.5).all()
+    assert any(model.with_ambient(sem, 8, rng(seed)).B[7:, 6:].any() for seed in range(10))  # also below one another
     assert wide.target == sem.target and wide.sites is sem.sites and len(wide.om) == 9
     np.testing.assert_allclose(model.covariance(wide.B, wide.om)[:6, :6], model.covariance(sem.B, sem.om))
 
@@ -443,8 +449,44 @@ def test_planted_curves_give_their_slope_margin_and_difference():
         claims.decay(made_up(seeds=3))
 
 
+def test_every_claim_reads_its_own_experiment():
+    """A made-up value for each experiment and metric, all different, shows which one a claim takes."""
+    ns, halves = np.array([4, 32, 128]), np.array([0.5, 0.5, 0.5])
+
+    def plant(level, **condition):
+        curves = {"ns": ns, "nu_max": np.tile(level * halves, (2, 1)), "nu_max_risk": np.tile((level + 0.2) * halves, (2, 1)), "bound": halves}
+        bounds = {"expected_lower": 0.1 * halves, "expected_upper": 0.9 * halves, "patterns": np.array([1.0, 2.0, 2.0 ** (0.5 * condition.get("m", 0))])}
+        return [condition | curves | bounds | {"seed": seed} for seed in range(4)]
+
+    pac = {"experiment": "pac", "sites": 2, "kind": "soft"}
+    rows = [*plant(0.2, m=5, **pac), *plant(0.4, m=8, **pac), *plant(0.7, m=11, **pac), *plant(0.9, **pac | {"m": 11, "sites": 3})]
+    rows += [*plant(0.6, experiment="ambient", m=11), *plant(0.3, experiment="latent")]
+    rows += [*plant(0.5, experiment="unfaithful", cancel=True), *plant(0.1, experiment="unfaithful", cancel=False)]
+    for N in (100, 400, 1600):
+        finite = {"nu_max": 1 / N, "nu_max_same_level": 2 / N, "rms_error": 1 / N, "rms_expected": 1.0, "error_ratio": float(N)}
+        rows += [{"experiment": "finite", "N": N, "seed": seed} | finite for seed in range(4)]
+    for r in (1, 2):
+        worst = {f"nu_{name}": 0.01 + np.zeros(3) for name in ("random", "invariant", "deceptive")}
+        worst[f"nu_{('random', 'deceptive')[r - 1]}"] = r / ns
+        rows += [{"experiment": "linear", "r": r, "seed": seed, "ns": ns} | worst for seed in range(4)]
+    trials = pd.DataFrame(rows)
+    expected = {
+        "pac_margin": -0.3, "pac_margin_risk": -0.2, "dimension_gap": 0.25, "dimension_gap_risk": 0.25, "ambient_gap": 0.2, "enclosed": 3 / 8,
+        "pattern_growth": 0.5, "certified_from_samples": 1 / 1600, "certified_at_the_same_level": 2 / 1600, "sampling_error_slope": -1.0,
+        "sampling_error_ratio": 700.0, "unfaithful_margin": -0.25, "unfaithful_difference": 0.2, "latent_margin": -0.35,
+    }  # fmt: skip
+    for name, value in expected.items():
+        np.testing.assert_allclose(getattr(claims, name)(trials), value, rtol=1e-5, err_msg=name)
+    (slope,) = claims.linear_slope(trials)
+    assert slope == pytest.approx(np.polyfit(np.log(ns), np.log(np.maximum(2 / ns, 0.01) + 1e-3), 1)[0])
+    rows = trials[(trials.experiment == "pac") & (trials.m == 11)].assign(nu_max_risk=[np.ones((2, 3))] * 8)
+    np.testing.assert_allclose(claims.dimension_gap_risk(pd.concat([trials[trials.m == 5], rows], ignore_index=True)), 0.8)
+
+
 def test_planted_risks_give_the_advantage_of_the_invariant_predictor():
-    trials = pd.DataFrame([{"experiment": "ood", "seed": seed, "strong_erm_q95": 2.0 + seed, "strong_invariant_q95": 0.5} for seed in (0, 1)])
+    trials = pd.DataFrame(
+        [{"experiment": "ood", "seed": seed, "strong_erm_q95": 2.0 + seed, "strong_invariant_q95": 0.5, "training_law_erm_q95": 9.0} for seed in (0, 1)]
+    )
     np.testing.assert_allclose(claims.robustness(trials), [1.5, 2.5])
 
 
@@ -471,6 +513,46 @@ def test_a_pac_run_applies_both_thresholds():
         nu = (measure[:, 8:] > level).mean(axis=1)
         np.testing.assert_allclose(row[name][1, 1], nu[(measure[:, 4:8] <= level).all(axis=1)].max(), rtol=1e-6)
         assert 0 < row[name].max() < 1
+
+
+def assert_same_row(row, expected):
+    assert row.keys() == expected.keys()
+    for name, value in expected.items():
+        np.testing.assert_array_equal(row[name], value)
+
+
+def test_each_condition_runs_on_the_model_it_names():
+    config = Config(m=5, site_counts=(1,), dimensions=(4, 6), ns=(1, 4), redraws=2, test=60)
+    sem, core, seeds = headline_sem(), headline_sem(m=4), (4,)
+    (ambient,) = run(config, {"experiment": "ambient", "m": 6}, seeds, "cpu")
+    assert_same_row(ambient, run_pac(config, model.with_ambient(core, 6, numpy_rng(4, "ambient")), 4))
+    for cancel in (True, False):
+        (row,) = run(config, {"experiment": "unfaithful", "cancel": cancel}, seeds, "cpu")
+        assert_same_row(row, run_pac(config, model.with_two_paths(sem, cancel), 4))
+        assert (row["correlation"] < 1e-10) == cancel
+    for kind, sites in (("noise", 2), ("soft", 1)):
+        (row,) = run(config, {"experiment": "pac", "m": 5, "sites": sites, "kind": kind}, seeds, "cpu")
+        assert_same_row(row, run_pac(config, model.draw_sem(5, sites, numpy_rng(4, "sem")), 4, kind))
+    S = model.reference(sem)
+    assert row["correlation"] == pytest.approx(abs(S[0, 5]) / np.sqrt(S[0, 0] * S[5, 5]))
+    np.testing.assert_array_equal(row["bound"], np.log(31 / 0.05) / np.array([1, 4]))
+
+
+def test_a_linear_run_certifies_on_n_interventions_and_tests_on_others():
+    config = Config(m=5, site_counts=(1,), linear_ns=(2, 6), linear_random=60, linear_searched=4, linear_steps=5, linear_shadow=30, test=80)
+    (row,) = run(config, {"experiment": "linear", "r": 2}, (4,), "cpu")
+    sem = headline_sem()
+    base = model.reference(sem)[None]
+    train, shadow, test = (model.environments(sem, n, numpy_rng(4, name)) for name, n in (("train", 6), ("shadow", 30), ("test", 80)))
+    drawn = linear.orthonormal(numpy_rng(4, "representations").normal(size=(60, 2, 5)))
+    for i, n in enumerate((2, 6)):
+        seen = np.concatenate([base, train[:n]])
+        smooth = linear.invariant_ones(drawn[:4], seen, 5)
+        for name, Phi in (("random", drawn), ("invariant", smooth), ("deceptive", linear.deceptive_ones(smooth, seen, shadow, 0.3, 5))):
+            passes = (linear.distances(Phi, seen) <= 0.3).all(axis=1)
+            nu = (linear.distances(Phi, np.concatenate([base, test])) > 0.3).mean(axis=1)
+            assert row[f"survivors_{name}"][i] == passes.sum() and row[f"nu_{name}"][i] == max([0.0, *nu[passes]])
+    assert 0 < row["survivors_random"][1] < row["survivors_random"][0] and row["nu_random"][0] > 0
 
 
 def test_a_finite_run_certifies_on_samples_and_tests_on_the_population():
