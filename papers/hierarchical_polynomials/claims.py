@@ -49,7 +49,7 @@ def plateau(trials: pd.DataFrame) -> pd.Series:
 
 @claim("sample-complexity-d2")
 def exponent(trials: pd.DataFrame) -> pd.Series:
-    rows = chosen(trials, experiment="sweep", method=NETWORK)
+    rows = chosen(trials, experiment="recovery")
     dims = sorted(rows["d"].unique())
     if len(dims) < 3:
         raise NotRun("a slope needs three dimensions at least")

@@ -42,14 +42,20 @@ def draw(record: Record) -> dict[str, Figure]:
         }
 
 
-def curves(record: Record, method: str, metric: str, d: int, experiment: str = "sweep") -> tuple[np.ndarray, np.ndarray]:
+def measured(record: Record, method: str) -> pd.DataFrame:
+    """Rows of the generic target, those of the exponent's draws included."""
+    return pd.concat([record.select(experiment=experiment, method=method) for experiment in ("sweep", "recovery")])
+
+
+def curves(record: Record, method: str, metric: str, d: int) -> tuple[np.ndarray, np.ndarray]:
     """n (points,), and the metric (seeds, points), mean over draws."""
-    table = record.select(experiment=experiment, method=method, d=d).pivot_table(index="seed", columns="n", values=metric).astype(float)
+    rows = measured(record, method)
+    table = rows[rows["d"] == d].pivot_table(index="seed", columns="n", values=metric).astype(float)
     return table.columns.to_numpy(float), table.to_numpy()
 
 
 def dimensions(record: Record, method: str = NETWORK) -> list[int]:
-    return [int(d) for d in sorted(record.select(experiment="sweep", method=method)["d"].unique())]
+    return [int(d) for d in sorted(measured(record, method)["d"].unique())]
 
 
 def shades(dims: list[int]) -> dict[int, tuple]:
@@ -126,7 +132,8 @@ def feature(record: Record) -> Figure:
     ratio_axis(left, sorted(record.select(experiment="sweep")["ratio"].unique()))
     left.legend(title="lines: proportional limit", title_fontsize=7)
 
-    rows = record.select(experiment="sweep", method=NETWORK)
+    rows = record.select(experiment="recovery")
+    dims = [int(d) for d in sorted(rows["d"].unique())]
     try:
         needed = {d: rows[rows["d"] == d].groupby("seed").apply(samples_needed) for d in dims}
     except NotRun as reason:

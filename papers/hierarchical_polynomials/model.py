@@ -63,6 +63,10 @@ class FirstLayer:
         phi = torch.relu(t) if self.activation == "relu" else 1 + sum(hermite(j, t) for j in range(1, self.k + 1))
         return phi / len(self.s)
 
+    def combined(self, x: Tensor, U: Tensor, rows: int = 256) -> Tensor:
+        """phi(x) U, ``rows`` points at a time: phi(x) whole is too large for the processor's caches. (n, d), (m1, r) -> (n, r)"""
+        return torch.cat([self(part) @ U for part in x.split(rows)])
+
     def lams(self, ridges: Sequence[float], n: int) -> list[float]:
         """lam1 for which the minimiser is kernel ridge regression with the Gram matrix (1/m1) sum_j phi_j(x) phi_j(x') and these ridges added to it."""
         return [value / (n * len(self.s)) for value in ridges]
@@ -101,7 +105,7 @@ class ThreeLayer:
     c: Tensor  # (m2,)
 
     def g(self, x: Tensor) -> Tensor:
-        return self.first(x) @ self.u
+        return self.first.combined(x, self.u[:, None])[:, 0]
 
     def __call__(self, x: Tensor) -> Tensor:
         return self.of_feature(self.g(x))
@@ -143,13 +147,12 @@ def mse(prediction: Tensor, y: Tensor) -> float:
 def fit_three_layer(first: FirstLayer, second: SecondLayer, train: Labelled, validation: Labelled, ridges: Sequence[float], lams2: Sequence[float]) -> Fitted:
     """Stage 1 fits u on the first half of the data, stage 2 fits c to what is left on the second half; validation chooses both penalties together."""
     D1, D2 = train.halves()
-    phi2, phi_validation = first(D2.x), first(validation.x)
+    us = ridge(first(D1.x), D1.y, first.lams(ridges, len(D1)))
     best, best_error = None, math.inf
-    for r, u in zip(ridges, ridge(first(D1.x), D1.y, first.lams(ridges, len(D1))), strict=True):
-        g2, g_validation = phi2 @ u, phi_validation @ u
-        candidates = ridge(second(g2), D2.y - g2, lams2)
-        for lam2, c in zip(lams2, candidates, strict=True):
-            error = mse(g_validation + second(g_validation) @ c, validation.y)
+    for r, u, g2, g_validation in zip(ridges, us, first.combined(D2.x, us.T).T, first.combined(validation.x, us.T).T, strict=True):
+        features = second(g_validation)
+        for lam2, c in zip(lams2, ridge(second(g2), D2.y - g2, lams2), strict=True):
+            error = mse(g_validation + features @ c, validation.y)
             if error < best_error:
                 best, best_error = Fitted(ThreeLayer(first, second, u, c), r, lam2), error
     return best

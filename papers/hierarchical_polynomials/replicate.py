@@ -42,10 +42,14 @@ SCATTERED = 150
 class Config:
     dims: tuple[int, ...] = (16, 28)
     """Dimensions d (even) at which all methods are compared."""
-    recovery_dims: tuple[int, ...] = (12, 20, 40)
-    """Further d (even) with the three-layer network alone, for the exponent of d."""
-    draws: int = 3
-    """Independent targets, samples and layers of a seed at the smallest d of recovery_dims, where chance weighs most and a trial is cheap; averaged."""
+    recovery_dims: tuple[int, ...] = (16, 28, 40)
+    """d (even) with the three-layer network alone, for the exponent of d."""
+    recovery_draws: tuple[int, ...] = (16, 2, 2)
+    """For each of these, independent targets, samples and layers of a seed, averaged: more at small d, where chance weighs most and a trial is cheap."""
+    recovery_ratios: tuple[float, ...] = (2, 3, 4, 6)
+    """n / d^2 for the exponent: closely around the level at which n is read."""
+    max_recovery_samples: int = 6400
+    """Largest n for the exponent; the level is reached at smaller n / d^2 at larger d."""
     ratios: tuple[float, ...] = (1, 2, 4, 8, 16)
     """n / d^k; n counts all labelled samples."""
     max_samples: int = 16_384
@@ -99,10 +103,10 @@ def conditions(config: Config) -> list[dict]:
     quadratic = {"experiment": "sweep", "k": 2, "family": "hermite", "link": "generic"}
     grid = [quadratic | {"d": d, "ratio": ratio, "method": method} for d in config.dims for ratio in config.ratios for method in methods]
     grid += [
-        quadratic | {"d": d, "ratio": ratio, "method": NETWORK, "draw": draw}
-        for d in config.recovery_dims
-        for ratio in config.ratios
-        for draw in range(config.draws if d == min(config.recovery_dims) else 1)
+        quadratic | {"experiment": "recovery", "d": d, "ratio": ratio, "method": NETWORK, "draw": draw}
+        for d, draws in zip(config.recovery_dims, config.recovery_draws, strict=True)
+        for ratio in config.recovery_ratios
+        for draw in range(1, draws + 1)  # draw 0 is the sweep's
     ]
     grid += [quadratic | {"experiment": "relu", "d": min(config.dims), "ratio": config.control_ratio, "method": RELU_NETWORK}]
     grid += [quadratic | {"experiment": "control", "link": "even", "d": d, "ratio": config.control_ratio, "method": NETWORK} for d in config.dims]
@@ -113,8 +117,8 @@ def conditions(config: Config) -> list[dict]:
         for ratio in config.cubic_ratios
         for method in methods
     ]
-    most = dict.fromkeys(["random features", *baselines.KERNELS], config.max_kernel_samples)
-    grid = [c for c in grid if config.samples(c["ratio"], c["d"], c["k"]) <= most.get(c["method"], config.max_samples)]
+    most = dict.fromkeys(["random features", *baselines.KERNELS], config.max_kernel_samples) | {"recovery": config.max_recovery_samples}
+    grid = [c for c in grid if config.samples(c["ratio"], c["d"], c["k"]) <= most.get(c["experiment"], most.get(c["method"], config.max_samples))]
     return [*grid, *({"experiment": "stein", "d": d} for d in config.stein_dims), {"experiment": "descent", "d": config.descent_dim}]
 
 
@@ -128,12 +132,12 @@ def check(config: Config) -> None:
         raise RequestError(f"--config.cubic_dims: parities of three need multiples of 3, not {config.cubic_dims}")
     if not config.dims:
         raise RequestError("--config.dims: at least one dimension at which methods are compared")
-    if set(config.dims) & set(config.recovery_dims):
-        raise RequestError("--config.recovery_dims: these come on top of --config.dims and must differ from them")
-    for name in ("ratios", "cubic_ratios"):
+    if len(config.recovery_draws) != len(config.recovery_dims) or min(config.recovery_draws, default=1) < 1:
+        raise RequestError("--config.recovery_draws: one number of draws, 1 or more, for each of --config.recovery_dims")
+    for name in ("ratios", "recovery_ratios", "cubic_ratios"):
         if min(getattr(config, name), default=1) <= 0:
             raise RequestError(f"--config.{name}: numbers of samples are positive")
-    counts = ("draws", "m2", "min_width", "validation", "descent_steps", "max_samples", "max_kernel_samples", "trained_steps")
+    counts = ("m2", "min_width", "validation", "descent_steps", "max_samples", "max_kernel_samples", "max_recovery_samples", "trained_steps")
     for name in (*counts, "control_ratio", "width_factor"):
         if getattr(config, name) <= 0:
             raise RequestError(f"--config.{name} must be positive")
@@ -195,7 +199,12 @@ def learn(config: Config, condition: dict, seed: int, device: str) -> dict:
     problem = draw_problem(config, seed, device, d, config.samples(condition["ratio"], d, k), k, draw=condition.get("draw", 0), **kind)
     target, test = problem.target, problem.test
     fitted = fit(config, method, problem, seed)
-    error = model.mse(fitted.predict(test.x), test.y)
+    found = {}
+    if isinstance(fitted.predict, model.ThreeLayer):
+        found, prediction = recovered(fitted.predict, target, test)
+    else:
+        prediction = fitted.predict(test.x)
+    error = model.mse(prediction, test.y)
     row = {"n": len(problem.train), "error": error / target.variance}
     if condition["link"] == "generic":
         row |= {"over_plateau": error / target.plateau, "plateau": target.plateau / target.variance}
@@ -203,7 +212,7 @@ def learn(config: Config, condition: dict, seed: int, device: str) -> dict:
         row["ridge"] = fitted.ridge
     if math.isfinite(fitted.lam2):
         row["lam2"] = fitted.lam2
-    return row | (recovered(fitted.predict, target, test) if isinstance(fitted.predict, model.ThreeLayer) else {})
+    return row | found
 
 
 def fit(config: Config, method: str, problem: Problem, seed: int) -> model.Fitted:
@@ -220,17 +229,18 @@ def fit(config: Config, method: str, problem: Problem, seed: int) -> model.Fitte
     return model.fit_three_layer(problem.first, problem.second, *samples, NETWORK_RIDGES, LAMS2)
 
 
-def recovered(network: model.ThreeLayer, target: targets.Target, test: model.Labelled) -> dict:
-    """How well g_u knows p, absolutely and relative to the population limit, and a sample of the learned link."""
+def recovered(network: model.ThreeLayer, target: targets.Target, test: model.Labelled) -> tuple[dict, torch.Tensor]:
+    """How well g_u knows p, absolutely and relative to the population limit, and a sample of the learned link; and h_theta on the test points."""
     p, g = target.p(test.x), network.g(test.x)
+    prediction = network.of_feature(g)
     corr = float(torch.corrcoef(torch.stack([p, g]))[0, 1])
-    few = {"sample_p": p, "sample_g": g, "sample_prediction": network.of_feature(g)}
+    few = {"sample_p": p, "sample_g": g, "sample_prediction": prediction}
     return {
         "corr": corr,
         "corr_relative": corr / targets.feature_limit(target.k, target.d),
         "feature_std": float(g.std()),
         "error_stage1": model.mse(g, test.y) / target.variance,
-    } | {name: values[:SCATTERED].to(torch.float32).cpu().numpy() for name, values in few.items()}
+    } | {name: values[:SCATTERED].to(torch.float32).cpu().numpy() for name, values in few.items()}, prediction
 
 
 def stein(config: Config, d: int, seed: int, device: str) -> dict:

@@ -414,22 +414,29 @@ def test_methods_of_one_seed_share_their_data_and_smaller_samples_are_part_of_la
 
 
 def test_the_grid_caps_samples_by_method():
-    grid = conditions(Config(dims=(16,), recovery_dims=(12,), ratios=(4, 16), max_kernel_samples=2000, max_samples=4000))
+    grid = conditions(Config(dims=(16,), ratios=(4, 12, 16), max_kernel_samples=2000, max_samples=4000))
     kept = {(c["d"], c["ratio"], c["method"]) for c in grid if c["experiment"] == "sweep"}
-    assert {(d, r) for d, r, m in kept if m == NETWORK} == {(16, 4), (12, 4), (12, 16)}
+    assert {(d, r) for d, r, m in kept if m == NETWORK} == {(16, 4), (16, 12)}
     assert {(d, r) for d, r, m in kept if m in baselines.KERNELS} == {(16, 4)}
-    assert sum(c.get("draw", 0) == 2 for c in grid) == 2 and not any(c.get("draw") for c in grid if c["d"] != 12)
+
+
+def test_the_exponent_has_its_own_draws_and_cap():
+    grid = conditions(Config(dims=(16,), recovery_dims=(16, 20), recovery_draws=(3, 1), recovery_ratios=(2, 4), max_recovery_samples=1500))
+    recovery = [(c["d"], c["ratio"], c["draw"]) for c in grid if c["experiment"] == "recovery"]
+    assert sorted(recovery) == [(16, 2, 1), (16, 2, 2), (16, 2, 3), (16, 4, 1), (16, 4, 2), (16, 4, 3), (20, 2, 1)]
+    assert not any("draw" in c for c in grid if c["experiment"] != "recovery")  # the sweep is draw 0: none of the draws repeats it
 
 
 TINY = Config(
-    dims=(6,), recovery_dims=(4,), ratios=(2, 8), min_width=40, m2=20, validation=100, test=200, stein_dims=(4, 8), stein_points=4000, descent_dim=4,
-    descent_steps=50, control_ratio=8, cubic_dims=(6,), cubic_ratios=(1,), trained_width=16, trained_steps=50, trained_rates=(1e-2,),
+    dims=(6,), recovery_dims=(4,), recovery_draws=(2,), recovery_ratios=(2, 8), ratios=(2, 8), min_width=40, m2=20, validation=100, test=200,
+    stein_dims=(4, 8), stein_points=4000, descent_dim=4, descent_steps=50,
+    control_ratio=8, cubic_dims=(6,), cubic_ratios=(1,), trained_width=16, trained_steps=50, trained_rates=(1e-2,),
 )  # fmt: skip
 
 
 def test_end_to_end_every_experiment_gives_finite_rows_that_depend_on_the_seed_alone():
     grid = conditions(TINY)
-    assert {c["experiment"] for c in grid} == {"sweep", "relu", "control", "cubic", "stein", "descent"}
+    assert {c["experiment"] for c in grid} == {"sweep", "recovery", "relu", "control", "cubic", "stein", "descent"}
     for condition in grid:
         first, other, again = (run(TINY, condition, (seed,), "cpu")[0] for seed in (3, 4, 3))
         for name, value in first.items():
@@ -448,7 +455,7 @@ def test_descent_is_measured_against_its_own_closed_forms():
 
 def test_draws_of_one_seed_differ_and_the_control_has_the_even_link():
     grid = conditions(TINY)
-    few = [c for c in grid if c.get("draw", 0) < 2 and c["d"] == 4 and c.get("ratio") == 2]
+    few = [c for c in grid if c["experiment"] == "recovery" and c["ratio"] == 2]
     first, second = (run(TINY, c, (0,), "cpu")[0]["corr"] for c in few)
     assert first != second
     assert {c["link"] for c in grid if c["experiment"] == "control"} == {"even"} and {c["link"] for c in grid if c["experiment"] == "sweep"} == {"generic"}
@@ -472,8 +479,8 @@ def test_penalties_of_the_negative_control_leave_p_undiscovered():
 
 @pytest.mark.parametrize(
     "wrong",
-    [{"dims": (7,)}, {"dims": (0,)}, {"cubic_dims": (8,)}, {"recovery_dims": (16,)}, {"ratios": (0,)}, {"m2": 0}, {"test": 10}, {"stein_points": 1},
-     {"trained_rates": ()}],
+    [{"dims": (7,)}, {"dims": (0,)}, {"cubic_dims": (8,)}, {"recovery_dims": (15, 28, 40)}, {"recovery_draws": (3,)}, {"ratios": (0,)}, {"m2": 0}, {"test": 10},
+     {"stein_points": 1}, {"trained_rates": ()}],
 )  # fmt: skip
 def test_values_out_of_range_give_one_message(wrong):
     with pytest.raises(RequestError, match=f"--config.{next(iter(wrong))}"):
@@ -505,13 +512,14 @@ def test_the_exponent_is_recovered_from_a_known_law():
     dims, ratios = np.array([12, 16, 24, 48]), np.array([1, 2, 4])
     d, r = (part.ravel() for part in np.meshgrid(dims, ratios))
     n = r * d**2
-    trials = table(d=d, n=n, ratio=r, corr_relative=0.8 + 0.2 * np.log(n / (1.5 * d**1.9)))
+    trials = table(d=d, n=n, ratio=r, corr_relative=0.8 + 0.2 * np.log(n / (1.5 * d**1.9)), experiment="recovery")
     assert claims.exponent(trials)[0] == pytest.approx(1.9)
-    noisy = pd.concat([trials, table(d=12, n=n[d == 12], ratio=r[d == 12], corr_relative=0.8 + 0.2 * np.log(n[d == 12] / (1.5 * 12**1.9)))] * 2)
+    assert claims.exponent(pd.concat([trials, table(d=d, n=n, ratio=r, corr_relative=0.9)]))[0] == pytest.approx(1.9)  # the sweep has no part in it
+    noisy = pd.concat([trials, trials[trials["d"] == 12]] * 2)
     noisy["corr_relative"] += np.repeat([0.01, -0.01], len(noisy) // 2)
     assert claims.exponent(noisy)[0] == pytest.approx(1.9)  # draws are averaged
     with pytest.raises(NotRun, match="cross"):
-        claims.exponent(table(d=d, n=n, ratio=r, corr_relative=0.9))
+        claims.exponent(table(d=d, n=n, ratio=r, corr_relative=0.9, experiment="recovery"))
 
 
 def test_the_remaining_claims_read_their_own_rows():
