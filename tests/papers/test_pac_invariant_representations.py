@@ -102,6 +102,7 @@ def test_each_kind_of_intervention_changes_what_it_says():
     assert factors.min() == pytest.approx(0.2, abs=0.05) and factors.max() == pytest.approx(3, abs=0.05) and factors.mean() == pytest.approx(1.6, abs=0.1)
     shifts = (moved["soft"][0][:, sem.sites] - site_B)[:, site_B != 0]
     assert -1 <= shifts.min() < -0.95 and 0.95 < shifts.max() <= 1 and abs(shifts.mean()) < 0.05
+    assert max(abs(np.corrcoef(draws, rowvar=False)[0, 1]) for draws in (factors, shifts)) < 0.2  # each its own draw
     np.testing.assert_array_equal(moved["noise"][0], np.repeat(sem.B[None], 400, axis=0))
     np.testing.assert_array_equal(moved["weights"][1], np.repeat(sem.om[None], 400, axis=0))
     assert (moved["hard"][0][:, sem.sites] == 0).all() and (moved["hard"][1][:, sem.sites] != site_om).any()
@@ -437,6 +438,8 @@ def test_planted_curves_give_their_slope_margin_and_difference():
     slopes = claims.decay(trials)
     assert len(slopes) == 2 and slopes.between(-1.0, -0.93).all()  # the 1e-3 that keeps logarithms finite flattens 1 / n a little
     np.testing.assert_allclose(claims.pac_margin(trials), -7 / 128)
+    one = made_up(ns=(1, 4, 8), seeds=1).assign(nu_max=[np.array([[9, 0.5, 0.1], [9, 0.7, 0.2]])], bound=[np.ones(3)])
+    np.testing.assert_allclose(claims.pac_margin(one), -0.3)  # n of 4 or more, the worst sequence
     wide = made_up(m=11)
     wide["nu_max"] = [np.tile([1, 1, 1, 1, value, 0, 0], (3, 1)) for value in np.arange(8) / 8]
     differences = claims.dimension_gap(pd.concat([made_up(m=5), wide], ignore_index=True))
@@ -539,7 +542,7 @@ def test_each_condition_runs_on_the_model_it_names():
 
 
 def test_a_linear_run_certifies_on_n_interventions_and_tests_on_others():
-    config = Config(m=5, site_counts=(1,), linear_ns=(2, 6), linear_random=60, linear_searched=4, linear_steps=5, linear_shadow=30, test=80)
+    config = Config(m=5, site_counts=(1,), linear_ns=(2, 6), linear_random=60, linear_searched=4, linear_steps=30, linear_shadow=30, test=80)
     (row,) = run(config, {"experiment": "linear", "r": 2}, (4,), "cpu")
     sem = headline_sem()
     base = model.reference(sem)[None]
@@ -547,12 +550,12 @@ def test_a_linear_run_certifies_on_n_interventions_and_tests_on_others():
     drawn = linear.orthonormal(numpy_rng(4, "representations").normal(size=(60, 2, 5)))
     for i, n in enumerate((2, 6)):
         seen = np.concatenate([base, train[:n]])
-        smooth = linear.invariant_ones(drawn[:4], seen, 5)
-        for name, Phi in (("random", drawn), ("invariant", smooth), ("deceptive", linear.deceptive_ones(smooth, seen, shadow, 0.3, 5))):
+        smooth = linear.invariant_ones(drawn[:4], seen, 30)
+        for name, Phi in (("random", drawn), ("invariant", smooth), ("deceptive", linear.deceptive_ones(smooth, seen, shadow, 0.3, 30))):
             passes = (linear.distances(Phi, seen) <= 0.3).all(axis=1)
             nu = (linear.distances(Phi, np.concatenate([base, test])) > 0.3).mean(axis=1)
             assert row[f"survivors_{name}"][i] == passes.sum() and row[f"nu_{name}"][i] == max([0.0, *nu[passes]])
-    assert 0 < row["survivors_random"][1] < row["survivors_random"][0] and row["nu_random"][0] > 0
+    assert 0 < row["survivors_random"][1] < row["survivors_random"][0] and row["nu_random"][0] > 0 and row["nu_deceptive"][0] > 0
 
 
 def test_a_finite_run_certifies_on_samples_and_tests_on_the_population():
@@ -573,12 +576,13 @@ def test_a_finite_run_certifies_on_samples_and_tests_on_the_population():
 
 
 def test_an_ood_run_gives_the_parents_the_noise_of_y_and_the_others_their_exact_risk():
-    (row,) = run(SMALL, {"experiment": "ood"}, (1,), "cpu")
-    sem = model.with_child_as_site(headline_sem(1))
+    (row,) = run(SMALL, {"experiment": "ood"}, (2,), "cpu")
+    sem = model.with_child_as_site(headline_sem(2))  # a child of Y takes the place of a site, and a parent stays one, so that Var(Y) varies
+    assert (sem.sites != headline_sem(2).sites).any()
     base = model.reference(sem)
-    S = np.concatenate([base[None], model.environments(sem, 6, numpy_rng(1, "train"))])
+    S = np.concatenate([base[None], model.environments(sem, 6, numpy_rng(2, "train"))])
     for law, shift in (("strong", 3.0), ("training_law", 1.0)):
-        unseen = model.environments(sem, 200, numpy_rng(1, f"unseen {law}"), shift=shift)
+        unseen = model.environments(sem, 200, numpy_rng(2, f"unseen {law}"), shift=shift)
         assert row[f"{law}_parents_q95"] == pytest.approx(sem.om[sem.target] / base[-1, -1])
         for name, T in (("erm", range(5)), ("invariant", predictors.invariant_subset(S, 0.05))):
             risk = model.risks(predictors.on_subset(S, T)[None], unseen)[0] / base[-1, -1]
