@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from dataclasses import replace
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -12,10 +15,11 @@ from sklearn.linear_model import LogisticRegression, Ridge
 from sklearn.mixture import GaussianMixture
 from sklearn.model_selection import GridSearchCV, KFold
 
-from papers.provable_pretraining import claims, contrastive, images, mixture, model
+from papers.provable_pretraining import claims, contrastive, images, mixture, model, replicate
 from papers.provable_pretraining.model import draw_problem, expected_excess, factor_mle, least_squares_head, limit_floor, posterior_map, sample_covariance
 from papers.provable_pretraining.replicate import Config, conditions, run, threshold_m
 from shared.effects import log_log_slope
+from shared.seeds import numpy_rng
 
 
 @pytest.fixture
@@ -406,3 +410,80 @@ def test_experiments_of_a_seed_share_their_problems_and_labels():
     assert "exact_ols" not in rows[20] and rows[60]["exact_ols"] == pytest.approx(expected_excess(0, 0.45, 20, 60))
     labels = [run(MINI, condition, (3,), "cpu")[0] for condition in conditions(MINI) if condition["experiment"] == "labels"]
     assert labels[0]["excess_ols"] == pytest.approx(rows[20]["excess_ols"])  # the same problem and labels, met from two experiments
+
+
+def test_no_two_draws_of_a_trial_share_random_numbers(monkeypatch):
+    """Labelled and unlabelled points, problems, draws and settings of m: each has a stream of its own, but for the coin, and the starts of EM."""
+    config = replace(MINI, draws=2)
+    for condition in conditions(config):
+        names = []
+        monkeypatch.setattr(replicate, "numpy_rng", lambda seed, name, names=names: names.append(name) or numpy_rng(seed, name))
+        if condition["experiment"] != "images":  # they are split, not drawn
+            run(config, condition, (0,), "cpu")
+        assert {name for name, count in Counter(names).items() if count > 1} <= {"coin", "starts"}
+        if condition["experiment"] == "unlabelled":
+            assert sum("unlabelled" in name for name in names) == 4  # two draws, two m
+
+
+def test_the_means_of_rows_are_the_exact_ones():
+    """Few unlabelled points and few labels, so that both phases and every baseline show in their error."""
+    config = replace(MINI, draws=80, exact_draws=80, r=3, labels=(50,), exact_labels=50, map_labels=(50,), dimension_labels=50)
+    config = replace(config, many_unlabelled=60, exact_unlabelled=60, map_unlabelled=(60, 200), dimensions=(20, 30), unlabelled_per_dimension=3)
+    for condition in conditions(config):
+        if condition["experiment"] in ("labels", "exact", "dimension", "map") and condition.get("rho", 0) == 0:
+            row = run(config, condition, (5,), "cpu")[0]
+            for method in ("pretrain", "ols", "oracle"):
+                np.testing.assert_allclose(row[f"excess_{method}"], row[f"exact_{method}"], rtol=0.25)
+            assert row["excess_oracle"] < row["excess_ridge"] < 0.42 * row["excess_ols"]
+            assert (row["excess_pretrain"] > row["excess_oracle"]).all() and (row["excess_pretrain"] > row["floor"]).all()
+
+
+def test_rows_show_an_empty_latent_unexpected_noise_and_the_settings_asked_for():
+    grid = conditions(replace(MINI, dimensions=(20, 30)))
+    shown = ("control", "labels", "unlabelled", "threshold")
+    rows = [condition | run(MINI, condition, (0,), "cpu")[0] for condition in grid if condition["experiment"] in shown]
+    for row in rows:
+        if row["experiment"] == "control":
+            assert row["floor"] > 0.5 and row["excess_pretrain"] > row["excess_ols"]
+        elif row["experiment"] == "threshold":
+            assert row["zero_excess"] == pytest.approx(0.5)  # s = 1
+        else:
+            assert ("exact_pretrain" in row) == (row["rho"] == 0)
+        if row["experiment"] == "unlabelled":
+            assert (row["population_floor"] > 0.02) == (row["rho"] > 0)
+    assert {row["m"] / row["d"] for row in grid if row["experiment"] == "dimension"} == {200}
+
+
+def test_claims_read_the_cells_that_they_name():
+    m, n = np.array([100, 200, 400, 800]), np.array([40, 60])
+    ols, exact_ols = {160: 3.0, 320: 1 / 3, 640: 0.1}, {160: 9.0, 320: 3.0, 640: 1 / 3}
+    images_n = np.array([20, 50])
+    rows = [
+        {"experiment": "labels", "n": 80, "rho": 0.0, "excess_ols": 6.0, "excess_ridge": 4.0, "excess_pretrain": 0.5},
+        {"experiment": "labels", "n": 40, "rho": 0.0, "excess_ols": 1.0, "excess_ridge": 1.0, "excess_pretrain": 0.5},
+        {"experiment": "labels", "n": 80, "rho": 0.5, "excess_ols": 1.0, "excess_ridge": 1.0, "excess_pretrain": 0.5},
+        {"experiment": "control", "excess_pretrain": 2.0, "excess_ols": 1.0},
+        {"experiment": "exact", "excess_pretrain": 3.0, "exact_pretrain": 2.0},
+        {"experiment": "unlabelled", "rho": 0.0, "m": m, "excess_pretrain": 1.0 / m, "floor": np.full(4, 2.0), "limit_floor": np.array([1, 2, 4, 4.0])},
+        {"experiment": "unlabelled", "rho": 0.5, "m": np.tile(m, 2), "floor": np.concatenate([9.0 / m, m**-0.3])},
+        {"experiment": "threshold", "ratio": 0.25, "floor": 3.0, "limit_floor": 2.0, "zero_excess": 4.0},
+        {"experiment": "threshold", "ratio": 4.0, "floor": 1.0, "limit_floor": 2.0, "zero_excess": 4.0},
+        *({"experiment": "map", "d": 100, "n": k, "m": np.array([200, 400]), "excess_ols": ols[k], "exact_ols": exact_ols[k],
+           "excess_pretrain": np.array([1, ols[k] / exact_ols[k]]), "exact_pretrain": np.ones(2)} for k in ols),
+        *({"experiment": "mixture", "method": "pretrain", "m": k, "n": n, "error": np.array([e, 0]), "mean_error": np.array([0.3, e]),
+           "exact_error": np.full(2, e), "bayes_error": 0.05, "centre_error": 2.0, "limit_centre_error": 400 / k} for k, e in ((100, 0.5), (200, 0.1))),
+        *({"experiment": "mixture", "method": k, "n": n, "error": np.array([e, 0])} for k, e in (("labels only", 0.5), ("ridge", 0.4), ("logistic", 0.6))),
+        *({"experiment": "contrastive", "m": k, "n": n, "excess_ols": np.array([9, e]), "excess_pretrain": np.ones(2), "mean_floor": k / 100,
+           "limit_floor": 2.0} for k, e in ((100, 2.0), (200, 1.1))),
+        *({"experiment": "images", "dataset": k, "n": images_n, "accuracy_pixels": np.array([0.9, e]), "accuracy_factors": np.array([0.1, 0.6]),
+           "accuracy_mixture": np.array([0.1, 0.8])} for k, e in (("digits", 0.4), ("mnist", 0.6))),
+    ]  # fmt: skip
+    trials = pd.DataFrame([row | {"seed": seed} for row in rows for seed in (0, 1)])
+    read = {
+        claims.advantage: 8, claims.harm_without_information: np.log(2), claims.factor_error: 1.5, claims.unlabelled_rate: -1, claims.unlabelled_error: 1,
+        claims.left_below_the_threshold: 0.75, claims.left_above_the_threshold: 0.25, claims.crossover: -np.log(2) / 2, claims.misspecified_rate: -0.3,
+        claims.mixture_gain: 0.3, claims.both_gains: np.log(1.1), claims.mixture_error: 0.05, claims.mixture_centres: 1, claims.contrastive_error: 0.75,
+        claims.factors_on_images: 0.1, claims.mixture_on_images: 0.3,
+    }  # fmt: skip
+    for claim, value in read.items():
+        np.testing.assert_allclose(claim(trials), np.full(2, value), err_msg=claim.__name__)
