@@ -370,6 +370,16 @@ def test_logistic_regression_in_the_span_of_the_points_is_that_on_all_pixels():
     assert images.logistic_accuracy(data.X, data.y, data.X_test, data.y_test) > 0.6
 
 
+def test_phase_1_of_images_sees_those_without_labels_and_phase_2_the_labels_asked_for(monkeypatch):
+    phase_1, heads, votes = [], [], []
+    monkeypatch.setattr(images, "fit_factors", lambda X, r, fit=images.fit_factors: phase_1.append(len(X)) or fit(X, r))
+    monkeypatch.setattr(images, "logistic_accuracy", lambda X, y, *test: heads.append((X.shape[1], len(X), len(y))) or 0.5)
+    monkeypatch.setattr(images, "vote_accuracy", lambda P, y, *test: votes.append((len(P), len(y))) or 0.5)
+    images.accuracies("digits", 0, 300, (20, 50), 5, 4)
+    assert phase_1 == [300] and votes == [(20, 20), (50, 50)]
+    assert heads == [(k, n, n) for k in (64, 5, 5) for n in (20, 50)]  # pixels, latents, scaled latents
+
+
 def test_a_vote_over_pure_components_is_exact():
     P, P_test = np.eye(3)[[0, 1, 2, 2, 2]], np.eye(3)[[2, 0, 1]]
     assert images.vote_accuracy(P, np.array([4, 7, 1, 1, 9]), P_test, np.array([1, 4, 7])) == 1
@@ -452,6 +462,7 @@ def test_rows_show_an_empty_latent_unexpected_noise_and_the_settings_asked_for()
         if row["experiment"] == "unlabelled":
             assert (row["population_floor"] > 0.02) == (row["rho"] > 0)
     assert {row["m"] / row["d"] for row in grid if row["experiment"] == "dimension"} == {200}
+    assert threshold_m(4.0, 103, 3, 2.0) == 25
 
 
 def test_claims_read_the_cells_that_they_name():
