@@ -465,6 +465,20 @@ def test_rows_show_an_empty_latent_unexpected_noise_and_the_settings_asked_for()
     assert threshold_m(4.0, 103, 3, 2.0) == 25
 
 
+def test_mixtures_and_pairs_learn_from_the_points_asked_for(monkeypatch):
+    config, fitted, taught = replace(MINI, mixture_labels=(20, 40), pairs_labels=(30, 300)), [], []
+    monkeypatch.setattr(mixture, "fit_mixture", lambda X, *rest, fit=mixture.fit_mixture: fitted.append(len(X)) or fit(X, *rest))
+    monkeypatch.setattr(mixture, "fit_rival", lambda name, X, y, fit=mixture.fit_rival: taught.append((len(X), len(y))) or fit(name, X, y))
+    for condition in conditions(config):
+        if condition["experiment"] == "mixture":
+            run(config, condition, (0,), "cpu")
+        elif condition["experiment"] == "contrastive":
+            row = run(config, condition, (0,), "cpu")[0]
+            assert (row["excess_pretrain"] > row["excess_oracle"] + 0.01).all()  # few pairs
+            assert row["excess_ols"][0] > 3 * row["excess_ols"][1] and row["excess_ridge"][0] > 3 * row["excess_ridge"][1]
+    assert fitted == [60, 20, 40] and taught == [(20, 20), (40, 40)]
+
+
 def test_claims_read_the_cells_that_they_name():
     m, n = np.array([100, 200, 400, 800]), np.array([40, 60])
     ols, exact_ols = {160: 3.0, 320: 1 / 3, 640: 0.1}, {160: 9.0, 320: 3.0, 640: 1 / 3}
