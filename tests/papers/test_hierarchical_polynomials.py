@@ -207,6 +207,12 @@ def test_ridge_is_the_stationary_point_of_its_loss_and_in_stage_1_kernel_ridge_r
     torch.testing.assert_close(first(x) @ w, phi(x) @ phi(data.x).T / 30 @ torch.linalg.solve(K + 0.5 * torch.eye(60), data.y))
 
 
+def test_features_in_blocks_combine_as_features_at_once():
+    first, x, U = model.draw_first_layer(np.random.default_rng(2), 4, 30), gaussian(0, 11, 4), gaussian(1, 30, 3)
+    for rows in (1, 4, 11, 256):
+        torch.testing.assert_close(first.combined(x, U, rows), first(x) @ U)
+
+
 def test_enough_quadratic_units_without_penalty_are_least_squares_on_all_monomials():
     d, target = 5, target_of(6)
     x = gaussian(1, 80, d)
