@@ -13,4 +13,5 @@ SHA256 = {
     "weights/dec-xs-2.safetensors": "d324a53e7f5ce1b0b721725627b8eef281820bf7194ba6fbb511e5fa2f2e2609",
     "weights/enc-xs-0.safetensors": "267730bb861036dcbbb5c5d37469e858c3ac49b8a1fdc483e08bd5ccb770732b",
     "weights/enc-xs-1.safetensors": "dc7fa06d3e136069aa2e2dc4dfa03ab2da0a3b62673e93d3598a933d18ffb618",
+    "weights/enc-xs-2.safetensors": "f614a456fa00cdf2f2f63fdec80c9745cf4b90b6404a2d38f98b57c18b5f6c2c",
 }
