@@ -13,6 +13,7 @@ from scipy.special import erf
 from papers.multitasking_hebbian import claims, mean_field, model
 from papers.multitasking_hebbian.monte_carlo import heat_bath_many, quench_many
 from papers.multitasking_hebbian.replicate import Config, bisect, conditions, descending, run
+from shared.seeds import numpy_rng
 
 
 def rng(seed=1000):
@@ -133,6 +134,17 @@ def test_a_corrupted_pattern_comes_back_in_one_sweep_and_the_quench_then_stops()
     assert quench_many(xi[None], s[None], 50, 10)[1][0] == 2
 
 
+def test_where_the_quench_stops_every_single_spin_is_content_and_the_energy_has_fallen():
+    """Spins of a block move at once, but a run ends only in a state that spin-by-spin dynamics leaves alone too."""
+    xi = model.draw_patterns(rng(), 3, 400, 0.3)
+    eta = model.draw_examples(rng(1), xi, 5, 0.5)
+    for network in (model.supervised(eta, 0.5), model.unsupervised(eta, 0.5)):
+        s, J = model.hierarchical_spins(rng(2), xi), couplings(network)
+        end, taken = quench_many(network.A[None], s[None], 200, 10)
+        assert 1 < taken[0] < 200 and (end[0] * (J @ end[0]) > -1e-9).all()
+        assert end[0] @ J @ end[0] > s @ J @ s
+
+
 def thermal(d, T, start="random", N=20_000, K=3):
     config = Config(N=N, burn_in=60, averaged=60)
     row = run(config, {"experiment": "thermal", "K": K, "d": d, "T": T, "start": start, "N": N}, (1000, 1001), "cpu")
@@ -236,6 +248,35 @@ def test_both_rules_follow_the_equations_with_three_patterns():
             np.testing.assert_allclose(row[rule], row["theory"], atol=0.05)
 
 
+def test_each_rule_and_each_seed_has_its_own_network_and_batching_changes_nothing():
+    config, condition = Config(N_learning=400), {"experiment": "learning", "K": 3, "M": 5, "d": 0.3, "r": 0.5}
+    rows = run(config, condition, (1000, 1001), "cpu")
+    for seed, row in zip((1000, 1001), rows, strict=True):
+        xi = model.draw_patterns(numpy_rng(seed, "patterns"), 3, 400, 0.3)
+        eta = model.draw_examples(numpy_rng(seed, "examples"), xi, 5, 0.5)
+        s = model.hierarchical_spins(numpy_rng(seed, "start"), xi)
+        for rule in (model.supervised, model.unsupervised):
+            by_hand = quench_many(rule(eta, 0.5).A[None], s[None], 200, 10)[0][0]
+            np.testing.assert_allclose(row[rule.__name__], xi @ by_hand / 400, atol=1e-6)
+    assert (rows[0]["supervised"] != rows[0]["unsupervised"]).any()
+    warm = {"experiment": "descent", "K": 3, "d": 0.8}
+    small = Config(N=400, descent_sweeps=5)
+    np.testing.assert_allclose(run(small, warm, (1000, 1001), "cpu")[1]["losses"], run(small, warm, (1001,), "cpu")[0]["losses"], atol=0.02)
+
+
+# ---- the experiments' own searches ----
+
+
+def test_the_search_for_the_critical_dilution_ends_at_the_derived_one():
+    row = run(Config(N_large=20_000), {"experiment": "critical", "K": 3}, (1000,), "cpu")[0]
+    assert row["theory"] == pytest.approx(model.critical_dilution(3), abs=2e-3)
+    assert row["critical_dilution"] == pytest.approx(model.critical_dilution(3), abs=0.02)
+
+
+def test_the_search_for_the_onset_of_equality_ends_at_two_thirds():
+    assert run(Config(), {"experiment": "onset", "K": 3}, (1000,), "cpu")[0]["onset"] == pytest.approx(2 / 3, abs=0.01)
+
+
 # ---- from trials to claims ----
 
 
@@ -258,6 +299,35 @@ def test_planted_thresholds_laws_and_deviations_are_recovered():
     point = {"experiment": "thermal", "start": "hierarchical", "K": 3, "followed": np.zeros(3), "seed": 0}
     deviating = pd.DataFrame([point | {"overlaps": np.full(3, 0.3)}, point | {"overlaps": np.full(3, 0.4)}])
     np.testing.assert_allclose(claims.monte_carlo_deviation(deviating), np.sqrt((0.09 + 0.16) / 2))
+
+
+def test_planted_rows_give_every_other_claim_its_value_and_sign():
+    """Rows of other conditions lie beside them, with values that would show."""
+    one = {"seed": 0, "N": 100, "K": 3, "T": 0.5}
+    thermal = one | {"experiment": "thermal", "start": "random"}
+    rows = [
+        thermal | {"d": 0.8, "N": 10, "overlaps": np.array([1.0, 0.5, 0.1])},
+        thermal | {"d": 0.8, "start": "hierarchical", "overlaps": np.array([1.0, 0.5, 0.2])},
+        thermal | {"d": 0.8, "overlaps": np.array([0.2, 0.18, 0.15])},
+        thermal | {"d": 0.0, "overlaps": np.array([0.9, 0.09, 0.01])},
+        *({"experiment": "critical", "seed": 0, "K": K, "critical_dilution": value} for K, value in ((3, 0.62), (4, 0.54), (5, 0.5))),
+        *({"experiment": "onset", "seed": 0, "K": K, "onset": value} for K, value in ((3, 0.66), (5, 0.7))),
+        {"experiment": "descent", "seed": 0, "K": 3, "d": 0.3, "losses": np.ones((3, 3))},
+        {"experiment": "descent", "seed": 0, "K": 3, "d": 0.8, "losses": np.array([[1.0, 0.9, 1.0], [0.0, 0.0, 0.0], [0.1, 0.3, 0.2]])},
+    ]
+    for M in (1, 3, 5, 11, 25, 51, 101):
+        gap = 0.07 * (M in (3, 5)) + 7 * (M in (1, 51))  # only the claim's M count
+        both = {"supervised": np.array([0.5 + gap, 0]), "unsupervised": np.array([0.5, 0])}
+        rows.append({"experiment": "learning", "seed": 0, "K": 3, "d": 0.3, "r": 0.5, "M": M} | both)
+        alone = {"supervised": np.ones(1), "unsupervised": np.array([model.lone_overlap(0.3, 2 * model.entropy(M, 0.2))])}  # learned at half the entropy
+        rows.append({"experiment": "learning", "seed": 0, "K": 1, "d": 0.3, "r": 0.2, "M": M} | alone)
+    trials = pd.DataFrame(rows)
+    wanted = (
+        (claims.parallel, 0.75), (claims.undiluted, 0.1), (claims.critical_dilution, 0.62), (claims.critical_dilution_fall, 0.08), (claims.onset, 0.66),
+        (claims.loss_fall, 0.6), (claims.teacher_effect, 0.04), (claims.threshold_entropy, np.log(2)),
+    )  # fmt: skip
+    for measured, value in wanted:
+        assert measured(trials).tolist() == pytest.approx([value], abs=0.03 if measured is claims.threshold_entropy else 1e-6), measured.__name__
 
 
 def test_a_miniature_of_every_experiment_gives_rows_and_depends_on_the_seed():
