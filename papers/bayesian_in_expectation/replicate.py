@@ -37,6 +37,7 @@ from papers.bayesian_in_expectation.model import (
     transformer,
 )
 from shared.engine import main
+from shared.engine.errors import RequestError
 from shared.icl.urns import counts_before
 from shared.lms import jax_model
 from shared.optim.many import train_many
@@ -93,6 +94,9 @@ class Config:
 
 
 def conditions(config: Config) -> list[dict]:
+    """The grid; RequestError for prefixes that a sequence has no room for."""
+    if wrong := [n for n in config.lengths if not 1 <= n <= config.T - 2]:
+        raise RequestError(f"--config.lengths lie between 1 and T - 2 = {config.T - 2}, not {wrong[0]}")
     grid = []
     for V in config.symbols:
         base = {"network": "transformer", "V": V, "training": "plain"}

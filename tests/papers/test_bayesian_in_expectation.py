@@ -380,3 +380,10 @@ def test_a_miniature_of_every_kind_gives_rows_that_depend_on_the_seed():
         assert not set(first) & set(condition)
         assert all(np.isfinite(value).all() for value in first.values())
         assert (first["kl"] != second["kl"]).any()
+
+
+def test_prefixes_longer_than_a_sequence_allows_are_refused():
+    conditions(Config(T=12, lengths=(1, 10)))
+    for n in (0, 11):
+        with pytest.raises(RequestError, match="between 1 and T - 2 = 10"):
+            conditions(Config(T=12, lengths=(5, n)))
