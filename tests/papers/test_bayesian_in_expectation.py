@@ -14,6 +14,7 @@ import pytest
 
 from papers.bayesian_in_expectation import claims, model, replicate, theory
 from papers.bayesian_in_expectation.replicate import Config, Network, conditions, make_network, predict_behind, probe, run, train
+from shared.engine.errors import RequestError
 from shared.lms import jax_model
 
 
