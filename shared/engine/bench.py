@@ -17,6 +17,7 @@ from shared.engine.errors import RequestError
 from shared.engine.launch import limit_threads
 from shared.engine.main import science
 from shared.engine.registry import PAPERS, ROOT, all_slugs, load_paper
+from shared.engine.status import read_summary
 from shared.engine.trials import Result, Store, Trial, check_rows
 
 
@@ -38,8 +39,11 @@ def run_benches(names: list[str], repeats: int) -> None:
 
 
 def bench_paper(slug: str, repeats: int) -> None:
-    """Time every case of a paper's bench.py."""
-    load_paper(slug)
+    """Say what all its figures cost when the record was made, then time every case of a paper's bench.py."""
+    record = read_summary(load_paper(slug), "cpu")
+    if record:
+        made = record["provenance"]
+        print(f"{slug}: all figures: {made['wall_seconds']:.0f} s of trials on {made['cpu']} (the cpu record)", flush=True)
     if importlib.util.find_spec(f"papers.{slug}.bench") is None:
         raise RequestError(f"papers/{slug} has no bench.py")
     limit_threads(os.cpu_count() or 1, "cpu")

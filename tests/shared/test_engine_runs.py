@@ -251,3 +251,13 @@ def test_every_command_explains_itself(command, capsys):
         engine_commands([*command, "--help"])
     told = capsys.readouterr().out
     assert ended.value.code == 0 and "%%" not in told and ("95 % prediction" in " ".join(told.split())) == (command in ([], ["verify"]))
+
+
+def test_a_bench_says_what_all_figures_of_the_record_cost(house):
+    house.write("papers/toy/bench.py", "def cases():\n    return {'sum': (lambda: sum(range(10)), lambda: sum(range(20)))}\n")
+    assert house.replicate("toy", "--record").returncode == 0
+    made = json.loads((house.root / "papers/toy/records/cpu.json").read_text())["provenance"]
+    command = [sys.executable, "-m", "shared.engine", "bench", "toy", "--repeats", "1"]
+    done = subprocess.run(command, cwd=house.root, capture_output=True, text=True, check=False)
+    assert f"toy: all figures: {made['wall_seconds']:.0f} s of trials" in done.stdout, done.stderr
+    assert "toy: sum: ours" in done.stdout
