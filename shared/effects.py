@@ -2,6 +2,7 @@
 
     log_log_slope(n, seconds)                       # one slope, or one per row of ``seconds``
     log_log_fit(n, seconds).interval()              # slope and its 95 % interval from the residuals
+    first_crossing(steps, accuracy, 0.9)            # where a curve first reaches a level, between its points
     matched_difference(trials, "accuracy", {"method": "ours"}, {"method": "plain"})     # one difference per seed
     standardised_difference(ours, plain)            # Hedges' g and its interval
 
@@ -30,6 +31,21 @@ def log_log_slope(x, y):
     centred = log_x - log_x.mean()
     slopes = log_y @ centred / (centred @ centred)
     return float(slopes) if slopes.ndim == 0 else slopes
+
+
+def first_crossing(x, y, level: float, falling: bool = False) -> float | None:
+    """The x at which a curve first reaches ``level`` from below (or falls to it), on a line between its points.
+
+    The first x where the curve is there from the start, None where it never gets there. x (n,) in order, y (n,).
+    """
+    x, y = np.asarray(x, float), np.asarray(y, float)
+    reached = y <= level if falling else y >= level
+    if not reached.any():
+        return None
+    i = int(reached.argmax())
+    if i == 0:
+        return float(x[0])
+    return float(x[i - 1] + (level - y[i - 1]) / (y[i] - y[i - 1]) * (x[i] - x[i - 1]))
 
 
 @dataclass(frozen=True)

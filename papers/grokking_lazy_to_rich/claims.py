@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
-from shared.effects import log_log_slope
+from shared.effects import first_crossing, log_log_slope
 from shared.engine import NotRun, chosen, claim
 
 EPS = 0.25
@@ -24,16 +24,9 @@ def test_loss(rows: pd.DataFrame) -> np.ndarray:
 
 def log10_step(steps: np.ndarray, values: np.ndarray, level: float, above: bool = False) -> float:
     """log10 of the step at which a curve first goes below (or above) a level, on a line between measured steps; the last step if it never does."""
-    sign = -1 if above else 1
-    reached = sign * (values[1:] - level) < 0
     x = np.log10(steps[1:])
-    if not reached.any():
-        return float(x[-1])
-    i = int(reached.argmax())
-    before = values[i]  # values[i + 1] is the first beyond the level
-    if i == 0:
-        return float(x[0])
-    return float(x[i - 1] + (level - before) / (values[i + 1] - before) * (x[i] - x[i - 1]))
+    found = first_crossing(x, values[1:], level, falling=not above)
+    return float(x[-1]) if found is None else found
 
 
 def delay(rows: pd.DataFrame) -> pd.Series:

@@ -8,7 +8,7 @@ import pandas as pd
 from papers.hierarchical_polynomials.baselines import KERNELS
 from papers.hierarchical_polynomials.replicate import NETWORK
 from papers.hierarchical_polynomials.theory import recovery_theory
-from shared.effects import log_log_slope
+from shared.effects import first_crossing, log_log_slope
 from shared.engine import NotRun, chosen, claim
 
 HEADLINE = 8
@@ -61,12 +61,10 @@ def samples_needed(curve: pd.DataFrame) -> float:
     """n at which the relative correlation, mean over draws, first reaches RECOVERED, interpolated linearly in ln n; NotRun when not crossed in the range."""
     means = curve.groupby("n")["corr_relative"].mean()
     n, corr = means.index.to_numpy(float), means.to_numpy(float)
-    above = corr >= RECOVERED
-    if above[0] or not above.any():
+    log_n = first_crossing(np.log(n), corr, RECOVERED)
+    if log_n is None or corr[0] >= RECOVERED:
         raise NotRun(f"at d = {curve['d'].iloc[0]:.0f} the correlation does not cross {RECOVERED} between n = {n[0]:.0f} and {n[-1]:.0f}")
-    i = int(above.argmax())
-    share = (RECOVERED - corr[i - 1]) / (corr[i] - corr[i - 1])
-    return float(n[i - 1] * (n[i] / n[i - 1]) ** share)
+    return float(np.exp(log_n))
 
 
 @claim("learning-curve-constant")

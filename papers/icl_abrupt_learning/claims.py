@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
-from shared.effects import matched_difference
+from shared.effects import first_crossing, matched_difference
 from shared.engine import NotRun, claim
 
 LAST = 3
@@ -14,12 +14,10 @@ LAST = 3
 
 def crossing(steps: np.ndarray, curve: np.ndarray, level: float) -> float:
     """The step at which ``curve`` first reaches ``level``, on a line between evaluations."""
-    i = int((curve >= level).argmax())
-    if curve[i] < level:
+    step = first_crossing(steps, curve, level)
+    if step is None:
         raise ValueError(f"the curve never reaches {level:g}")
-    if i == 0:
-        return float(steps[0])
-    return float(np.interp(level, curve[i - 1 : i + 1], steps[i - 1 : i + 1]))
+    return step
 
 
 def half_rise(steps: np.ndarray, curve: np.ndarray) -> float:

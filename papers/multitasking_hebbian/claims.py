@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 
 from papers.multitasking_hebbian.model import LEARNED
+from shared.effects import first_crossing
 from shared.engine import NotRun, chosen, claim
 
 STRONG, WARM = 0.8, 0.5  # dilution and T / T_c of the parallel regime's claim
@@ -82,12 +83,10 @@ def threshold(curves: pd.DataFrame) -> pd.Series:
     """ln M_c: where m_1 / (1 - d) first reaches erf(1 / sqrt 2), on a line in ln M between measured M."""
     x, found = np.log(curves.columns.to_numpy(float)), {}
     for seed, curve in curves.iterrows():
-        y = curve.to_numpy(float)
-        reached = y >= LEARNED
-        if reached[0] or not reached.any():
+        place = first_crossing(x, curve.to_numpy(float), LEARNED)
+        if place is None or curve.iloc[0] >= LEARNED:
             raise NotRun("the threshold lies outside the measured numbers of examples")
-        i = int(reached.argmax())
-        found[seed] = x[i - 1] + (LEARNED - y[i - 1]) / (y[i] - y[i - 1]) * (x[i] - x[i - 1])
+        found[seed] = place
     return pd.Series(found)
 
 

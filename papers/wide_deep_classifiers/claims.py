@@ -83,8 +83,7 @@ def relu_at_200000(trials: pd.DataFrame) -> pd.Series:
 
 @claim("relu-is-majority-where-points-are-far-apart")
 def relu_on_far_sphere(trials: pd.DataFrame) -> pd.Series:
-    """Without the seeds whose training labels are tied: they have no majority to agree with."""
-    return relu_agreement(trials[trials["vote_far"] != 0], 50_000, "as_majority_far")
+    return relu_agreement(trials, 50_000, "as_majority_far")
 
 
 @claim("relu-follows-its-closed-form")

@@ -434,8 +434,6 @@ def test_claims_read_the_metric_size_and_condition_that_they_name():
         assert judge(trials).to_dict() == pytest.approx({0: value}), judge.__name__
     assert list(claims.exponent_ratio(trials)) == [1, 1] and list(claims.ntk_exponent_ratio(trials)) == [2, 2]
     assert list(claims.shallow_ntk_excess(trials)) == [3, 3]
-    tied = pd.DataFrame([{"experiment": "relu", "layers": 50_000, "as_majority_far": 0.5 + seed / 2, "vote_far": -4.0 * seed, "seed": seed} for seed in (0, 1)])
-    assert claims.relu_on_far_sphere(tied).to_dict() == {1: 1.0}
     with pytest.raises(NotRun):
         claims.matched_agreement(trials[trials.d != 2])
 

@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from shared.effects import log_log_fit, log_log_slope, matched_difference, standardised_difference
+from shared.effects import first_crossing, log_log_fit, log_log_slope, matched_difference, standardised_difference
 from shared.engine import NotRun, chosen
 from shared.seeds import numpy_rng
 
@@ -82,3 +82,12 @@ def test_the_rows_of_a_condition_come_by_seed_and_a_missing_condition_is_not_run
     for absent in ({"method": "c"}, {"noise": 0.1}):
         with pytest.raises(NotRun, match="no trials with"):
             chosen(trials(), **absent)
+
+
+def test_a_curve_first_reaches_a_level_between_its_points():
+    x = [1.0, 2.0, 4.0, 8.0]
+    assert first_crossing(x, [0.0, 0.5, 1.0, 0.0], 0.75) == pytest.approx(3.0)
+    assert first_crossing(x, [1.0, 0.5, 0.1, 1.0], 0.3, falling=True) == pytest.approx(3.0)
+    assert first_crossing(x, [0.0, 0.5, 1.0, 0.0], 0.5) == 2.0  # on a point
+    assert first_crossing(x, [0.9, 0.1, 1.0, 1.0], 0.8) == 1.0  # from the start
+    assert first_crossing(x, [0.0, 0.1, 0.2, 0.3], 0.8) is None
